@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { WorkerSettings } from './worker.ts';
+
+/** What the supervisor tells the vault at its start. */
+export const VaultStart = z.strictObject({
+  type: z.literal('start'),
+  /** Path at which the vault connects once for each keyholder or worker to be started. */
+  rendezvous: z.string(),
+  control: z.string(),
+  database: z.string(),
+  api: z.strictObject({ host: z.string(), port: z.number().int() }),
+  worker: WorkerSettings,
+  /** How serve was told to isolate, for `status`. */
+  isolation: z.string(),
+});
+
+/**
+ * supervisor → vault. `start` and `connect` are requests. For `connect` the vault dials the rendezvous once; the
+ * supervisor hands the accepted socket, unread, to the child that it starts as descriptor 3.
+ */
+export const ToVault = z.discriminatedUnion('type', [
+  VaultStart,
+  z.strictObject({
+    type: z.literal('connect'),
+    kind: z.enum(['keyholder', 'worker']),
+    /** Names this run of a child: "worker-1-3" is the third run in slot 1. */
+    name: z.string(),
+    /** For a worker: its journal's file name. */
+    journal: z.string().nullable(),
+  }),
+  /** A child is gone. */
+  z.strictObject({ type: z.literal('exit'), name: z.string() }),
+  /** Every worker of an earlier vault is gone: changes of policy may be answered from now on. */
+  z.strictObject({ type: z.literal('open') }),
+  z.strictObject({ type: z.literal('drain') }),
+]);
+export type ToVault = z.infer<typeof ToVault>;
+
+export const ProcessStatus = z.strictObject({
+  kind: z.enum(['supervisor', 'vault', 'keyholder', 'worker']),
+  name: z.string(),
+  pid: z.number().int(),
+  uid: z.number().int(),
+  isolation: z.string(),
+});
+export type ProcessStatus = z.infer<typeof ProcessStatus>;
+
+/** vault → supervisor. `kill` and `processes` are requests; `worker-ready`, `alarm` events. */
+export const FromVault = z.discriminatedUnion('type', [
+  /** Kill -9 the named child and start another in its place; answered once it is gone. */
+  z.strictObject({ type: z.literal('kill'), name: z.string(), reason: z.string() }),
+  z.strictObject({ type: z.literal('processes') }),
+  /** The worker listens and has its policy. */
+  z.strictObject({ type: z.literal('worker-ready'), name: z.string() }),
+]);
+export type FromVault = z.infer<typeof FromVault>;
+
+export const ProcessesReply = z.strictObject({ processes: z.array(ProcessStatus) });

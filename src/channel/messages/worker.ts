@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { Snapshot } from './policy.ts';
+
+/** vault → worker, first message: all that a worker needs to start. No secret in it. */
+export const WorkerSettings = z.strictObject({
+  listen: z.strictObject({ host: z.string(), port: z.number().int() }),
+  /** PEM certificates trusted for upstreams besides the system's roots; empty: none. */
+  upstreamCa: z.string(),
+  /** PEM of the system's roots, read by the supervisor: a worker opens no file. */
+  systemCa: z.string(),
+  /** HOST:PORT → address and port, for `--upstream-resolve`. */
+  upstreamResolve: z.array(
+    z.strictObject({
+      host: z.string(),
+      port: z.number().int(),
+      address: z.string(),
+      toPort: z.number().int(),
+    }),
+  ),
+  /** CIDR blocks of private addresses that may be dialled. */
+  upstreamAllow: z.array(z.string()),
+  /** Our own listeners: never dialled, whatever is allowed. */
+  ownListeners: z.array(z.strictObject({ host: z.string(), port: z.number().int() })),
+  hotSecrets: z.strictObject({
+    count: z.number().int(),
+    maxAgeMs: z.number().int(),
+    arenaBytes: z.number().int(),
+  }),
+  limits: z.strictObject({
+    headBytes: z.number().int(),
+    headFields: z.number().int(),
+    targetBytes: z.number().int(),
+    headTimeoutMs: z.number().int(),
+    idleTimeoutMs: z.number().int(),
+    connectTimeoutMs: z.number().int(),
+    responseTimeoutMs: z.number().int(),
+    tunnelsPerAgent: z.number().int(),
+  }),
+});
+export type WorkerSettings = z.infer<typeof WorkerSettings>;
+
+/** vault → worker. All requests, answered with an empty header once done, but `drain`, an event. */
+export const ToWorker = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('start'),
+    worker: z.string(),
+    settings: WorkerSettings,
+    snapshot: Snapshot,
+  }),
+  /** Answered when the snapshot is in force: rights changed, live streams closed, replaced secrets wiped. */
+  z.strictObject({ type: z.literal('snapshot'), snapshot: Snapshot }),
+  z.strictObject({ type: z.literal('ping') }),
+  z.strictObject({ type: z.literal('drain') }),
+]);
+export type ToWorker = z.infer<typeof ToWorker>;
+
+/** worker → vault. */
+export const FromWorker = z.discriminatedUnion('type', [
+  /** Part: the agent's token as presented; SPKI DER of the worker's key. Answer: LeafReply; parts: PEM chain, 48 bytes of ticket keys. */
+  z.strictObject({ type: z.literal('leaf'), agent: z.string(), host: z.string(), port: z.number().int() }),
+  /** Part: the agent's token as presented. Answer: SecretReply; parts: the fields' values, in its order. */
+  z.strictObject({
+    type: z.literal('secret'),
+    agent: z.string(),
+    rule: z.string(),
+    credential: z.string(),
+    version: z.number().int(),
+    host: z.string(),
+    port: z.number().int(),
+  }),
+  /** Event, every 100 ms while it changes: the journal's newest link. */
+  z.strictObject({ type: z.literal('head'), file: z.string(), link: z.number().int(), hash: z.string() }),
+]);
+export type FromWorker = z.infer<typeof FromWorker>;
+
+export const LeafReply = z.strictObject({ notAfter: z.number() });
+export const SecretReply = z.strictObject({
+  /** Names of the fields, and whether each is a secret (what scrubbing looks for). */
+  fields: z.array(z.strictObject({ name: z.string(), secret: z.boolean() })),
+});
