@@ -1,0 +1,17 @@
+import { z } from 'zod';
+
+/** `sallyport.json` in the data folder: what `init` chose, once. No secret in it. */
+export const Installation = z.strictObject({
+  format: z.literal(1),
+  pkcs11Module: z.string(),
+  pkcs11Token: z.string(),
+  /** True: the token lies in the data folder's `token/`. False: it was given, with the environment it needs. */
+  ownToken: z.boolean(),
+  /** Variables that the given token's module needs (SOFTHSM2_CONF and the like); empty for our own token. */
+  moduleEnvironment: z.record(z.string(), z.string()),
+  pinFile: z.string().nullable(),
+  /** Uncompressed P-256 points, hex. */
+  intakePublicKey: z.string(),
+  auditPublicKey: z.string(),
+});
+export type Installation = z.infer<typeof Installation>;

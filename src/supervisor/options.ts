@@ -1,0 +1,29 @@
+import type { WorkerSettings } from '../channel/messages/worker.ts';
+import type { Installation } from './installation.ts';
+
+export const ISOLATIONS = ['auto', 'uid', 'bubblewrap', 'copy', 'none'] as const;
+export type IsolationChoice = (typeof ISOLATIONS)[number];
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What `serve` was told, parsed and with its defaults filled in. */
+export interface ServeOptions {
+  /** Absolute path of the data folder that `init` made. */
+  readonly data: string;
+  readonly installation: Installation;
+  readonly pinFile: string;
+  readonly workers: number;
+  readonly isolation: IsolationChoice;
+  readonly proxyListen: Address;
+  readonly apiListen: Address;
+  /** PEM added to the system's roots; empty: nothing added. */
+  readonly upstreamCa: string;
+  readonly systemCa: string;
+  readonly upstreamResolve: WorkerSettings['upstreamResolve'];
+  readonly upstreamAllow: readonly string[];
+  readonly hotSecrets: WorkerSettings['hotSecrets'];
+  readonly limits: WorkerSettings['limits'];
+}
