@@ -1,0 +1,148 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, existsSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { SallyportError } from '../errors.ts';
+import { IDENTITIES } from './identity.ts';
+import type { IsolationChoice } from './options.ts';
+
+export type ChildKind = 'vault' | 'keyholder' | 'worker';
+
+/** Descriptors of every child: 3 the channel, 4 its data folder where it has one, 5 the program's folder. */
+export const DATA_DESCRIPTOR = 4;
+export const PROGRAM_DESCRIPTOR = 5;
+const PROGRAM = `/proc/self/fd/${PROGRAM_DESCRIPTOR}`;
+
+export interface Isolation {
+  readonly name: Exclude<IsolationChoice, 'auto'>;
+  /** The user that a child of this kind runs as, seen from outside. */
+  uid(kind: ChildKind): number;
+  /** The command that runs Node with `args`, isolated as this kind must be. */
+  command(kind: ChildKind, args: readonly string[]): { file: string; args: string[]; reportsPid: boolean };
+}
+
+/** Flags of every Node that the supervisor starts. SIGUSR1 would otherwise open the inspector (measured). */
+const NODE_FLAGS = [
+  '--disable-sigusr1',
+  '--preserve-symlinks',
+  '--preserve-symlinks-main',
+  '--disable-warning=ExperimentalWarning',
+];
+
+/** The path of a program file as a child sees it: through descriptor 5, so that no folder above need be readable. */
+export function programPath(relative: string): string {
+  return `${PROGRAM}/${relative}`;
+}
+
+/**
+ * Chooses how the processes are kept from each other: `uid` where root starts us, else bubblewrap, else an unreadable
+ * copy of node. Throws isolation_unavailable where the wish cannot be met, or nothing can (unless told `none`).
+ */
+export function chooseIsolation(
+  choice: IsolationChoice,
+  own: { node: string; keyholderAsUs: boolean; run: string },
+): Isolation {
+  const root = process.getuid?.() === 0;
+  if (choice === 'none') return plain('none', own.node);
+  if (choice === 'uid' || (choice === 'auto' && root)) {
+    if (!root) throw unavailable('uid', 'only root can start processes as other users');
+    if (!works('setpriv', ['--version'])) throw unavailable('uid', 'setpriv (package util-linux) is missing');
+    return separateUsers(own.node, own.keyholderAsUs);
+  }
+  if (choice === 'bubblewrap' || choice === 'auto') {
+    if (works('bwrap', [...NAMESPACES, '--ro-bind', '/', '/', '--', 'true'])) return bubblewrap(own.node);
+    if (choice === 'bubblewrap')
+      throw unavailable('bubblewrap', 'bwrap is missing or may not make namespaces here');
+  }
+  return unreadableCopy(own.node, own.run);
+}
+
+function unavailable(choice: string, why: string): SallyportError {
+  return new SallyportError(
+    'isolation_unavailable',
+    `The processes cannot be isolated by ${choice}: ${why}. Choose another --isolation, or none for a trial.`,
+  );
+}
+
+function works(file: string, args: readonly string[]): boolean {
+  return spawnSync(file, args, { stdio: 'ignore', timeout: 10_000 }).status === 0;
+}
+
+function plain(name: 'none' | 'copy', node: string, vaultNode = node): Isolation {
+  return {
+    name,
+    uid: () => process.getuid?.() ?? -1,
+    command: (kind, args) => ({
+      file: kind === 'worker' ? node : vaultNode,
+      args: [...NODE_FLAGS, ...args],
+      reportsPid: false,
+    }),
+  };
+}
+
+/**
+ * Each kind its own user, without capabilities and without a way to get any. `setpriv` rather than spawn's own `uid`
+ * option, which leaves the bounding set full. A token that was given to `init` stays readable to its owner only, so
+ * there the keyholder keeps the caller's user.
+ */
+function separateUsers(node: string, keyholderAsUs: boolean): Isolation {
+  const uid = (kind: ChildKind): number => (kind === 'keyholder' && keyholderAsUs ? 0 : IDENTITIES[kind]);
+  return {
+    name: 'uid',
+    uid,
+    command: (kind, args) => {
+      const id = String(uid(kind));
+      const drop = ['--reuid', id, '--regid', id, '--clear-groups', '--no-new-privs', '--inh-caps=-all'];
+      const rest = ['--bounding-set=-all', '--pdeathsig', 'KILL', '--', node, ...NODE_FLAGS, ...args];
+      return { file: 'setpriv', args: [...drop, ...rest], reportsPid: false };
+    },
+  };
+}
+
+const NAMESPACES = [
+  '--unshare-user',
+  '--unshare-pid',
+  '--unshare-ipc',
+  '--unshare-uts',
+  '--unshare-cgroup-try',
+];
+
+/**
+ * User and pid namespaces and an own, almost empty view of the files: system libraries, name resolution, the
+ * program. A worker sees no data folder; vault and keyholder reach theirs through descriptor 4.
+ */
+function bubblewrap(node: string): Isolation {
+  const views = ['/usr', '/lib', '/lib64', '/bin', '/etc'].filter((path) => existsSync(path));
+  const files = views.flatMap((path) => ['--ro-bind', path, path]);
+  return {
+    name: 'bubblewrap',
+    uid: () => process.getuid?.() ?? -1,
+    command: (_kind, args) => ({
+      file: 'bwrap',
+      args: [
+        ...NAMESPACES,
+        ...['--as-pid-1', '--die-with-parent', '--new-session', '--info-fd', '6'],
+        ...files,
+        ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp', '--chdir', '/', '--', node, ...NODE_FLAGS],
+        ...args,
+      ],
+      reportsPid: true,
+    }),
+  };
+}
+
+/**
+ * Where neither is to be had: a process started from a file that its own user may execute but not read is not
+ * dumpable, so processes of the same user can neither read nor trace it (measured). Files stay readable to a worker,
+ * which is why `status` names this mode.
+ */
+function unreadableCopy(node: string, run: string): Isolation {
+  const copy = join(run, 'node');
+  const source = statSync(process.execPath);
+  const present = existsSync(copy) ? statSync(copy) : undefined;
+  if (present?.size !== source.size || (present.mode & 0o777) !== 0o111) {
+    rmSync(copy, { force: true });
+    copyFileSync(process.execPath, copy);
+    chmodSync(copy, 0o111);
+  }
+  return plain('copy', node, copy);
+}

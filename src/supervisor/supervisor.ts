@@ -1,0 +1,374 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Channel } from '../channel/channel.ts';
+import { FromVault, type ProcessStatus, type ToVault } from '../channel/messages/supervisor.ts';
+import { SallyportError } from '../errors.ts';
+import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
+import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
+import { assignOwnership } from './identity.ts';
+import { type ChildKind, chooseIsolation, type Isolation, PROGRAM_DESCRIPTOR } from './isolation.ts';
+import type { Address, ServeOptions } from './options.ts';
+import { Rendezvous } from './rendezvous.ts';
+
+const PROGRAM_FOLDER = fileURLToPath(new URL('../..', import.meta.url));
+/** `.ts` in a checkout, `.js` where we were built. */
+const EXTENSION = import.meta.filename.slice(import.meta.filename.lastIndexOf('.'));
+const VAULT_START_TIMEOUT_MS = 60_000;
+const DRAIN_MS = 10_000;
+const STALE_DRAIN_MS = 2_000;
+
+export interface Running {
+  readonly proxy: Address;
+  readonly api: Address;
+  /** Ends everything in order: workers finish what they carry, then the vault, then the keyholder. */
+  drain(): Promise<void>;
+  /** Rejects when the processes cannot be kept running. */
+  readonly failed: Promise<never>;
+}
+
+/**
+ * Starts keyholder, vault and workers and keeps them running. It holds no secret: it opens the PIN's file without
+ * reading it and never reads from the channels that it hands out. Resolves when every worker serves. Throws
+ * SallyportError with the reason, having ended whatever it started.
+ */
+export async function startSupervisor(options: ServeOptions): Promise<Running> {
+  checkDataFolder(options.data);
+  const lock = await lockDataFolder(options.data);
+  const proxy = { ...options.proxyListen, port: await probeListener(options.proxyListen, 'proxy') };
+  const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
+  process.umask(0o077);
+  // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
+  spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
+  assignOwnership(options.data);
+  const run = join(options.data, 'run');
+  mkdirSync(run, { recursive: true, mode: 0o700 });
+  const isolation = chooseIsolation(options.isolation, {
+    node: nodeForChildren(),
+    keyholderAsUs: !options.installation.ownToken,
+    run,
+  });
+  const owner = isolation.name === 'uid' ? isolation.uid('vault') : undefined;
+  const rendezvous = await Rendezvous.open(join(options.data, 'vault'), owner);
+  const supervisor = new Supervisor(options, isolation, rendezvous, proxy, api);
+  try {
+    await supervisor.start();
+  } catch (error) {
+    await supervisor.kill();
+    rendezvous.close();
+    lock.close();
+    throw error;
+  }
+  return {
+    proxy,
+    api,
+    failed: supervisor.failed,
+    drain: async () => {
+      await supervisor.drain();
+      rendezvous.close();
+      lock.close();
+    },
+  };
+}
+
+/** The running Node, named through the program's folder where it lies in there (it may be unreadable otherwise). */
+function nodeForChildren(): string {
+  const inside = relative(PROGRAM_FOLDER, process.execPath);
+  return inside.startsWith('..') ? process.execPath : `/proc/self/fd/${PROGRAM_DESCRIPTOR}/${inside}`;
+}
+
+class Supervisor {
+  readonly #options: ServeOptions;
+  readonly #isolation: Isolation;
+  readonly #rendezvous: Rendezvous;
+  readonly #proxy: Address;
+  readonly #api: Address;
+  readonly #children = new Map<string, Child>();
+  readonly #runs = new Map<string, number>();
+  readonly #ready = new Map<string, () => void>();
+  #vault: Channel | undefined;
+  #stopping = false;
+  /** Joins of two processes go one at a time: the next socket accepted is the one asked for. */
+  #joining: Promise<unknown> = Promise.resolve();
+  #fail: (error: Error) => void = () => {};
+  readonly failed: Promise<never>;
+
+  constructor(
+    options: ServeOptions,
+    isolation: Isolation,
+    rendezvous: Rendezvous,
+    proxy: Address,
+    api: Address,
+  ) {
+    this.#options = options;
+    this.#isolation = isolation;
+    this.#rendezvous = rendezvous;
+    this.#proxy = proxy;
+    this.#api = api;
+    this.failed = new Promise((_resolve, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => {}); // a caller that only drains need not look at it
+  }
+
+  async start(): Promise<void> {
+    const vault = await this.#startVault();
+    await this.#startKeyholder(vault);
+    const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
+    await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
+    await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+  }
+
+  async drain(): Promise<void> {
+    this.#stopping = true;
+    this.#vault?.event({ type: 'drain' } satisfies ToVault);
+    await this.#allGone(DRAIN_MS);
+    await this.kill();
+  }
+
+  async kill(): Promise<void> {
+    this.#stopping = true;
+    for (const child of this.#children.values()) child.signal('SIGKILL');
+    await this.#allGone(DRAIN_MS);
+    this.#vault?.close();
+  }
+
+  async #startVault(): Promise<Channel> {
+    const { data, upstreamResolve, upstreamAllow, upstreamCa, systemCa, hotSecrets, limits } = this.#options;
+    const journal = this.#journal('vault');
+    const vault = await this.#join(() =>
+      Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))),
+    ).then(async ({ dialled, accepted }) => {
+      await this.#spawn('vault', journal.name, {
+        args: ['--journal', journal.file],
+        input: { path: journalPath(data, journal.file), flags: JOURNAL },
+        channel: accepted,
+        dataFolder: join(data, 'vault'),
+        environment: {},
+        onGone: () => this.#vaultGone(dialled),
+      });
+      return dialled;
+    });
+    this.#vault = vault;
+    const start: ToVault = {
+      type: 'start',
+      rendezvous: '/proc/self/fd/4/rendezvous.sock',
+      control: '/proc/self/fd/4/control.sock',
+      database: '/proc/self/fd/4/sallyport.db',
+      api: this.#api,
+      isolation: this.#isolation.name,
+      worker: {
+        listen: this.#proxy,
+        upstreamCa,
+        systemCa,
+        upstreamResolve,
+        upstreamAllow: [...upstreamAllow],
+        ownListeners: [this.#proxy, this.#api],
+        hotSecrets,
+        limits,
+      },
+    };
+    await vault.request(start, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    return vault;
+  }
+
+  async #startKeyholder(vault: Channel): Promise<void> {
+    const { installation, data, pinFile } = this.#options;
+    const name = this.#name('keyholder');
+    const accepted = await this.#dialled(vault, 'keyholder', name, null);
+    const ownFolder = installation.ownToken ? join(data, 'token') : undefined;
+    await this.#spawn('keyholder', name, {
+      args: ['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
+      input: { path: pinFile, flags: READ_ONLY },
+      channel: accepted,
+      dataFolder: ownFolder,
+      environment: installation.ownToken
+        ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' }
+        : installation.moduleEnvironment,
+      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault)),
+    });
+  }
+
+  async #startWorker(vault: Channel, slot: number): Promise<void> {
+    const journal = this.#journal(`worker-${slot}`);
+    const accepted = await this.#dialled(vault, 'worker', journal.name, journal.file);
+    const ready = new Promise<void>((resolve) => this.#ready.set(journal.name, resolve));
+    const child = await this.#spawn('worker', journal.name, {
+      args: ['--journal', journal.file],
+      input: { path: journalPath(this.#options.data, journal.file), flags: JOURNAL },
+      channel: accepted,
+      dataFolder: undefined,
+      environment: {},
+      onGone: (lived) => this.#again(vault, lived, () => this.#startWorker(vault, slot)),
+    });
+    const died = child.gone.then(() => {
+      throw new SallyportError(
+        'internal',
+        `The process ${journal.name} ended before it was ready: see the lines above.`,
+      );
+    });
+    await Promise.race([ready, died]);
+  }
+
+  /** Starts another child in the place of one that is gone, unless its vault is gone too or we are stopping. */
+  #again(vault: Channel, livedMs: number, start: () => Promise<void>): void {
+    if (this.#stopping || vault !== this.#vault || vault.closed) return;
+    const delay = livedMs > 1_000 ? 0 : 500; // what dies at once is not started in a tight loop
+    setTimeout(() => {
+      if (this.#stopping || vault !== this.#vault || vault.closed) return;
+      start().catch((error: unknown) => {
+        report(
+          `a process could not be started again: ${error instanceof Error ? error.message : String(error)}`,
+        );
+        this.#again(vault, 0, start);
+      });
+    }, delay);
+  }
+
+  /**
+   * The vault died: its keyholder ends with its channel, its workers go on with what is hot for 5 seconds at most. A
+   * new vault takes changes only once those workers are gone, since it has no way to tell them of a revocation.
+   */
+  #vaultGone(gone: Channel): void {
+    if (this.#stopping || gone !== this.#vault) return;
+    report('the vault ended; starting it again');
+    this.#vault = undefined;
+    const stale = [...this.#children.values()].filter((child) => child.kind !== 'vault');
+    const restart = async (attempt: number): Promise<void> => {
+      try {
+        const vault = await this.#startVault();
+        await this.#startKeyholder(vault);
+        const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
+        await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
+        await this.#retire(stale);
+        await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        if (this.#stopping) return;
+        report(`the vault could not be started again (attempt ${attempt}): ${why}`);
+        if (attempt >= 10) return this.#fail(error instanceof Error ? error : new Error(why));
+        for (const child of this.#children.values()) if (!stale.includes(child)) child.signal('SIGKILL');
+        this.#vault = undefined;
+        await new Promise((resolve) => setTimeout(resolve, 500 * attempt));
+        await restart(attempt + 1);
+      }
+    };
+    void restart(1);
+  }
+
+  async #retire(children: readonly Child[]): Promise<void> {
+    for (const child of children) child.signal('SIGTERM');
+    const timer = setTimeout(() => {
+      for (const child of children) child.signal('SIGKILL');
+    }, STALE_DRAIN_MS);
+    await Promise.all(children.map((child) => child.gone));
+    clearTimeout(timer);
+  }
+
+  async #answer(message: FromVault): Promise<{ header: unknown }> {
+    if (message.type === 'worker-ready') {
+      this.#ready.get(message.name)?.();
+      this.#ready.delete(message.name);
+      return { header: {} };
+    }
+    if (message.type === 'processes') return { header: { processes: this.#processes() } };
+    const child = this.#children.get(message.name);
+    if (child) {
+      report(`killing ${message.name}: ${message.reason}`);
+      child.signal('SIGKILL');
+      await child.gone;
+    }
+    return { header: {} };
+  }
+
+  #processes(): ProcessStatus[] {
+    const isolation = this.#isolation.name;
+    const self = {
+      kind: 'supervisor' as const,
+      name: 'supervisor',
+      pid: process.pid,
+      uid: process.getuid?.() ?? -1,
+    };
+    const children = [...this.#children.values()].map(({ kind, name, pid, uid }) => ({
+      kind,
+      name,
+      pid,
+      uid,
+      isolation,
+    }));
+    return [{ ...self, isolation: 'none' }, ...children];
+  }
+
+  /** Has the vault dial the rendezvous for the named child; resolves with the socket to hand to that child. */
+  async #dialled(vault: Channel, kind: 'keyholder' | 'worker', name: string, journal: string | null) {
+    const request: ToVault = { type: 'connect', kind, name, journal };
+    return (await this.#join(() => vault.request(request, [], () => undefined, VAULT_START_TIMEOUT_MS)))
+      .accepted;
+  }
+
+  #join<T>(dial: () => Promise<T>) {
+    const join = this.#joining.then(async () => {
+      const accepting = this.#rendezvous.accept();
+      accepting.catch(() => {}); // where dialling fails first, that is the error to show
+      const dialled = await dial();
+      return { dialled, accepted: await accepting };
+    });
+    this.#joining = join.catch(() => {});
+    return join;
+  }
+
+  async #spawn(
+    kind: ChildKind,
+    name: string,
+    plan: Omit<Parameters<typeof startChild>[0], 'kind' | 'name' | 'entry' | 'programFolder'> & {
+      onGone: (livedMs: number) => void;
+    },
+  ): Promise<Child> {
+    const room = kind === 'worker' ? 'proxy' : kind;
+    const entry = `${dirname(dirname(relative(PROGRAM_FOLDER, import.meta.filename)))}/${room}/main${EXTENSION}`;
+    const child = await startChild(
+      { ...plan, kind, name, entry, programFolder: PROGRAM_FOLDER },
+      this.#isolation,
+    );
+    this.#children.set(name, child);
+    void child.gone.then(() => {
+      this.#children.delete(name);
+      if (kind !== 'vault' && this.#vault && !this.#vault.closed) {
+        this.#vault.event({ type: 'exit', name } satisfies ToVault);
+      }
+      plan.onGone(Date.now() - child.startedAt);
+    });
+    return child;
+  }
+
+  #name(of: string): string {
+    const run = (this.#runs.get(of) ?? 0) + 1;
+    this.#runs.set(of, run);
+    return `${of}-${run}`;
+  }
+
+  #journal(of: string): { name: string; file: string } {
+    const name = this.#name(of);
+    return { name, file: journalName(name, new Date()) };
+  }
+
+  async #allGone(withinMs: number): Promise<void> {
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, withinMs).unref());
+    await Promise.race([Promise.all([...this.#children.values()].map((child) => child.gone)), timeout]);
+  }
+}
+
+function report(line: string): void {
+  process.stderr.write(`sallyport: ${line}\n`);
+}
+
+/** Throws hsm_pin_missing where the PIN's file cannot be read by whoever starts serve. */
+export function checkPinFile(path: string): void {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (cause) {
+    const message = `The PIN file ${path} cannot be read: name it with --pin-file.`;
+    throw new SallyportError('hsm_pin_missing', message, { cause });
+  }
+}
