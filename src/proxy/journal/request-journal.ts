@@ -1,0 +1,65 @@
+import { quote } from '../../audit/ascii.ts';
+import type { FlushCallback, JournalWriter } from '../../audit/journal.ts';
+import type { OutcomeRecord, RequestRecord, ScrubRecord } from '../../audit/record.ts';
+import { timestamp } from '../../audit/timestamp.ts';
+
+/**
+ * What is known of a request before it is forwarded. `path` is the path as received: bytes, or their Latin-1 text;
+ * what follows a "?" is never written, for queries hold secrets.
+ */
+export type Intent = Omit<RequestRecord, 'type' | 'id' | 'time' | 'path'> & {
+  readonly path: string | Buffer;
+};
+
+export type Outcome = Omit<OutcomeRecord, 'type' | 'id' | 'time'>;
+
+/** A worker's audit journal. Lines are built by hand: this runs twice for every request. */
+export class RequestJournal {
+  readonly #writer: JournalWriter;
+  #lastId = 0;
+
+  constructor(writer: JournalWriter) {
+    this.#writer = writer;
+  }
+
+  /**
+   * Records a request and returns its id. `then` runs in a later turn, once the record is in the file: only then may
+   * the request be forwarded; with journal_unavailable it must be refused.
+   */
+  intent(request: Intent, then: FlushCallback): number {
+    const id = ++this.#lastId;
+    this.#writer.appendLine(
+      `{"type":"request","id":${id},"time":"${timestamp()}","agent":${orNull(request.agent)},"method":${quote(request.method)},"host":${quote(request.host)},"port":${request.port},"path":${quote(withoutQuery(request.path))},"service":${orNull(request.service)},"credential":${orNull(request.credential)},"version":${request.version},"decision":"${request.decision}","reason":${quote(request.reason)}}`,
+    );
+    this.#writer.onFlush(then);
+    return id;
+  }
+
+  /** Records how the forwarded request `id` ended. Times in milliseconds, written to the microsecond. */
+  outcome(id: number, outcome: Outcome): void {
+    this.#writer.appendLine(
+      `{"type":"outcome","id":${id},"time":"${timestamp()}","status":${outcome.status},"error":${orNull(outcome.error)},"overheadMs":${toMicroseconds(outcome.overheadMs)},"totalMs":${toMicroseconds(outcome.totalMs)},"bytesUp":${outcome.bytesUp},"bytesDown":${outcome.bytesDown}}`,
+    );
+  }
+
+  /** Records that the credential was overwritten `hits` times in the response to request `id`. */
+  scrubbed(id: number, where: ScrubRecord['where'], hits: number): void {
+    this.#writer.appendLine(
+      `{"type":"scrub","id":${id},"time":"${timestamp()}","where":"${where}","hits":${hits}}`,
+    );
+  }
+}
+
+function orNull(text: string | null): string {
+  return text === null ? 'null' : quote(text);
+}
+
+function withoutQuery(path: string | Buffer): string {
+  const text = typeof path === 'string' ? path : path.toString('latin1');
+  const query = text.indexOf('?');
+  return query < 0 ? text : text.slice(0, query);
+}
+
+function toMicroseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
