@@ -54,17 +54,33 @@ export function readInstallation(path: string): Installation {
  * kernel lets one process have it and frees it at the process's death, however that comes. Throws already_running.
  */
 export async function lockDataFolder(path: string): Promise<net.Server> {
-  const { dev, ino } = lstatSync(path);
+  const name = lockName(path);
   const server = net.createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {
       const message = `Another \`sallyport serve\` is running on ${path}: stop it first, or use it.`;
       reject(new SallyportError('already_running', message, { cause }));
     });
-    server.listen(`\0sallyport-${dev}-${ino}`, resolve);
+    server.listen(name, resolve);
   });
   server.unref();
   return server;
+}
+
+/** Whether a `serve` holds the data folder now. */
+export async function isServed(path: string): Promise<boolean> {
+  const socket = net.connect(lockName(path));
+  const served = await new Promise<boolean>((resolve) => {
+    socket.once('connect', () => resolve(true));
+    socket.once('error', () => resolve(false));
+  });
+  socket.destroy();
+  return served;
+}
+
+function lockName(path: string): string {
+  const { dev, ino } = lstatSync(path);
+  return `\0sallyport-${dev}-${ino}`;
 }
 
 /**
