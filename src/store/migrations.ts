@@ -1,0 +1,63 @@
+import { type Kysely, sql } from 'kysely';
+import type { Migration } from 'kysely/migration';
+
+/**
+ * The store's versions, oldest first, listed here and not found in a folder: what runs is what was built. STRICT
+ * tables: a value of another type than its column's is refused by SQLite itself.
+ */
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '0001-policy': { up: createPolicyTables },
+};
+
+const COMMON = `
+  created_at TEXT NOT NULL,
+  removed_at TEXT,
+  generation INTEGER NOT NULL,
+  mac BLOB NOT NULL`;
+
+const TABLES = [
+  `CREATE TABLE agents (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    token_hash BLOB,
+    root_certificate BLOB,
+    root_key_sealed BLOB,
+    root_key_dek BLOB,
+    root_key_kek TEXT,${COMMON}
+  ) STRICT`,
+  'CREATE UNIQUE INDEX agents_name ON agents (name) WHERE removed_at IS NULL',
+  `CREATE TABLE services (
+    id TEXT NOT NULL PRIMARY KEY,
+    definition TEXT NOT NULL,${COMMON}
+  ) STRICT`,
+  `CREATE TABLE credentials (
+    id TEXT NOT NULL PRIMARY KEY,
+    service TEXT NOT NULL REFERENCES services (id),
+    label TEXT NOT NULL,
+    current_version INTEGER NOT NULL,
+    public_fields TEXT NOT NULL,${COMMON}
+  ) STRICT`,
+  'CREATE UNIQUE INDEX credentials_label ON credentials (service, label) WHERE removed_at IS NULL',
+  `CREATE TABLE credential_versions (
+    credential TEXT NOT NULL REFERENCES credentials (id),
+    version INTEGER NOT NULL,
+    secret_fields TEXT NOT NULL,
+    sealed BLOB,
+    dek BLOB,
+    kek TEXT,${COMMON},
+    PRIMARY KEY (credential, version)
+  ) STRICT`,
+  `CREATE TABLE grants (
+    id TEXT NOT NULL PRIMARY KEY,
+    agent TEXT NOT NULL REFERENCES agents (id),
+    service TEXT NOT NULL REFERENCES services (id),
+    credential TEXT NOT NULL REFERENCES credentials (id),
+    methods TEXT NOT NULL,
+    paths TEXT NOT NULL,${COMMON}
+  ) STRICT`,
+  'CREATE UNIQUE INDEX grants_pair ON grants (agent, credential) WHERE removed_at IS NULL',
+];
+
+async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
+  for (const statement of TABLES) await sql.raw(statement).execute(db);
+}
