@@ -51,9 +51,19 @@ export function listAgents(rows: PolicyRows): AgentEntry[] {
     .sort((a, b) => order(a.name, b.name));
 }
 
+/** The certificate of an agent's own authority, as PEM. Throws not_found. */
+export function agentAuthority(rows: PolicyRows, name: string): string {
+  const certificate = live(rows.agents).find((agent) => agent.name === name)?.root_certificate;
+  if (!certificate) {
+    throw new SallyportError('not_found', `No agent is named ${name}; \`sallyport agent list\` shows them.`);
+  }
+  const lines = certificate.toString('base64').replace(/(.{64})(?=.)/g, '$1\n');
+  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
+}
+
 /** The catalog's services and those added, by id; one that was added or used hides the catalog's of that id. */
 export function listServices(rows: PolicyRows): ServiceEntry[] {
-  const services = new Map(catalogServices().map((service) => [service.id, service]));
+  const services = new Map(catalogServices());
   for (const row of live(rows.services)) services.set(row.id, definition(row));
   const counts = new Map<string, number>();
   for (const { service } of live(rows.credentials)) counts.set(service, (counts.get(service) ?? 0) + 1);

@@ -1,0 +1,49 @@
+import type { Kysely, Transaction } from 'kysely';
+import type { PolicyRow, Schema } from './schema.ts';
+
+/** Writes rows, new or in the place of the ones with their keys: all in one transaction. Throws what SQLite throws. */
+export function writeRows(db: Kysely<Schema>, entries: readonly PolicyRow[]): Promise<void> {
+  return db.transaction().execute(async (trx) => {
+    for (const entry of entries) await writeRow(trx, entry);
+  });
+}
+
+async function writeRow(trx: Transaction<Schema>, entry: PolicyRow): Promise<void> {
+  switch (entry.table) {
+    case 'agents':
+      await trx
+        .insertInto('agents')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
+        .execute();
+      break;
+    case 'services':
+      await trx
+        .insertInto('services')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
+        .execute();
+      break;
+    case 'credentials':
+      await trx
+        .insertInto('credentials')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
+        .execute();
+      break;
+    case 'credential_versions':
+      await trx
+        .insertInto('credential_versions')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.columns(['credential', 'version']).doUpdateSet(entry.row))
+        .execute();
+      break;
+    case 'grants':
+      await trx
+        .insertInto('grants')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
+        .execute();
+      break;
+  }
+}

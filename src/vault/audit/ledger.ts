@@ -1,0 +1,59 @@
+import { checkpointMessage, type Head } from '../../audit/chain.ts';
+import type { JournalWriter } from '../../audit/journal.ts';
+import type { VaultRecord } from '../../audit/record.ts';
+import { timestamp } from '../../audit/timestamp.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+
+/** What a worker makes us write down is cut to this: it could be hostile. */
+const TEXT_MAX = 300;
+
+/** The vault's own journal: administration, releases, refusals, alarms, workers' heads and signed checkpoints. */
+export class Ledger {
+  readonly #journal: JournalWriter;
+  readonly #keyholder: KeyholderClient;
+  #checkpointed: number | undefined;
+
+  constructor(journal: JournalWriter, keyholder: KeyholderClient) {
+    this.#journal = journal;
+    this.#keyholder = keyholder;
+  }
+
+  /** Writes a record; resolves once it is in the file. Rejects with journal_unavailable. */
+  async record(
+    type: VaultRecord['type'],
+    action: string,
+    subject: string,
+    detail: VaultRecord['detail'] = {},
+  ): Promise<void> {
+    const short: VaultRecord['detail'] = {};
+    for (const [key, value] of Object.entries(detail))
+      short[key] = typeof value === 'string' ? cut(value) : value;
+    this.#journal.append({ type, time: timestamp(), action, subject: cut(subject), detail: short });
+    await this.#journal.flushed();
+  }
+
+  /** Writes down a worker's newest link. Resolves once it is in the file. */
+  async head(file: string, head: Head): Promise<void> {
+    this.#journal.append({ type: 'head', time: timestamp(), file, ...head });
+    await this.#journal.flushed();
+  }
+
+  /** Signs the chain so far where it has grown since the last checkpoint. Throws hsm_unavailable, journal_unavailable. */
+  async checkpoint(): Promise<void> {
+    const head = this.#journal.head;
+    if (head.link === 0 || head.link === this.#checkpointed) return;
+    const signature = await this.#keyholder.sign(checkpointMessage(this.#journal.fileName, head));
+    this.#journal.append({
+      type: 'checkpoint',
+      time: timestamp(),
+      ...head,
+      signature: signature.toString('hex'),
+    });
+    await this.#journal.flushed();
+    this.#checkpointed = this.#journal.head.link; // the checkpoint's own link alone is no reason for another
+  }
+}
+
+function cut(text: string): string {
+  return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
+}

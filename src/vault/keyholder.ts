@@ -1,0 +1,175 @@
+import type { Channel } from '../channel/channel.ts';
+import { KeyholderInfo, type KeyholderRequest, WrapReply } from '../channel/messages/keyholder.ts';
+import { SallyportError } from '../errors.ts';
+
+/** What a verb may take before the keyholder is thought to hang in its module. */
+const DEADLINE_MS = 5_000;
+/** A keyholder that has just been started loads its module and logs in before it answers. */
+const FIRST_DEADLINE_MS = 15_000;
+
+export interface WrappedKey {
+  readonly wrapped: Buffer;
+  /** Label of the KEK that it is wrapped with. */
+  readonly kek: string;
+}
+
+interface Connected {
+  readonly name: string;
+  readonly channel: Channel;
+  readonly info: KeyholderInfo;
+}
+
+/**
+ * The HSM as the vault sees it: typed verbs over the channel to the keyholder of the moment. While there is none every
+ * verb throws hsm_unavailable at once; a verb that outlasts its deadline has the keyholder killed, since a call that
+ * hangs inside a vendor's module ends no other way.
+ */
+export class KeyholderClient {
+  readonly #kill: (name: string, reason: string) => void;
+  #connected: Connected | undefined;
+  #problem = 'no keyholder has been started yet';
+  /** Called when a keyholder has answered that its token, keys and login are there. */
+  onReady: () => void = () => {};
+
+  constructor(kill: (name: string, reason: string) => void) {
+    this.#kill = kill;
+  }
+
+  /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
+  async connect(name: string, channel: Channel): Promise<void> {
+    const previous = channel.onClose;
+    channel.onClose = (error) => {
+      previous(error);
+      if (this.#connected?.channel !== channel) return;
+      this.#connected = undefined;
+      this.#problem = 'the keyholder ended and is being started again';
+    };
+    try {
+      const info = await this.#ask(
+        name,
+        channel,
+        { verb: 'info' },
+        [],
+        KeyholderInfo.parse,
+        FIRST_DEADLINE_MS,
+      );
+      this.#connected = { name, channel, info };
+      this.onReady();
+    } catch (error) {
+      this.#problem = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** What the HSM is, or undefined with `problem` saying why nothing is known of it. */
+  get info(): KeyholderInfo | undefined {
+    return this.#connected?.info;
+  }
+
+  get problem(): string | undefined {
+    return this.#connected ? undefined : this.#problem;
+  }
+
+  /** The intake key's public point, 65 bytes. Throws hsm_unavailable. */
+  intakePublicKey(): Buffer {
+    return Buffer.from(this.#current().info.intakePublicKey, 'hex');
+  }
+
+  wrap(dek: Buffer, aad: Buffer): Promise<WrappedKey> {
+    return this.#verb({ verb: 'wrap' }, [dek, aad], (header, parts) => ({
+      ...WrapReply.parse(header),
+      wrapped: copyOf(parts[0]),
+    }));
+  }
+
+  /** Resolves with the DEK in memory of its own, which the caller wipes. Throws hsm_refused on a wrong AAD. */
+  unwrap(wrapped: Buffer, aad: Buffer, kek: string): Promise<Buffer> {
+    return this.#verb({ verb: 'unwrap', kek }, [wrapped, aad], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** ECDSA P-256 with SHA-256 under the audit key: 64 bytes, r‖s. */
+  sign(message: Buffer): Promise<Buffer> {
+    return this.#verb({ verb: 'sign' }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** HMAC-SHA-256 of each message, 32 bytes each, in order. */
+  mac(messages: readonly Buffer[]): Promise<Buffer[]> {
+    return this.#verb({ verb: 'mac' }, messages, (_header, parts) => {
+      if (parts.length !== messages.length || parts.some((part) => part.length !== 32)) throw malformed();
+      return parts.map(copyOf);
+    });
+  }
+
+  /** The x coordinate (32 bytes) of ECDH between `point` and the intake key, which the caller wipes. */
+  agree(point: Buffer): Promise<Buffer> {
+    return this.#verb({ verb: 'agree' }, [point], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** The anchor's bytes, undefined where none was ever written. */
+  readAnchor(): Promise<Buffer | undefined> {
+    return this.#verb({ verb: 'anchor.read' }, [], (_header, parts) =>
+      parts.length === 0 ? undefined : copyOf(parts[0]),
+    );
+  }
+
+  writeAnchor(anchor: Buffer): Promise<void> {
+    return this.#verb({ verb: 'anchor.write' }, [anchor], () => undefined);
+  }
+
+  #verb<T>(
+    header: KeyholderRequest,
+    parts: readonly Buffer[],
+    take: (header: unknown, parts: readonly Buffer[]) => T,
+  ): Promise<T> {
+    const { name, channel } = this.#current();
+    return this.#ask(name, channel, header, parts, take, DEADLINE_MS);
+  }
+
+  async #ask<T>(
+    name: string,
+    channel: Channel,
+    header: KeyholderRequest,
+    parts: readonly Buffer[],
+    take: (header: unknown, parts: readonly Buffer[]) => T,
+    deadlineMs: number,
+  ): Promise<T> {
+    try {
+      return await channel.request(header, parts, take, deadlineMs);
+    } catch (cause) {
+      if (!(cause instanceof SallyportError)) throw malformed(cause);
+      if (cause.code === 'channel_timeout') {
+        channel.close();
+        this.#kill(name, `its HSM did not answer "${header.verb}" within ${deadlineMs} ms`);
+        throw unavailable(`it did not answer within ${deadlineMs} ms`, cause);
+      }
+      if (cause.code === 'channel_closed') throw unavailable('the keyholder ended', cause);
+      throw cause;
+    }
+  }
+
+  #current(): Connected {
+    if (!this.#connected) throw unavailable(this.#problem);
+    return this.#connected;
+  }
+}
+
+/** A part lives only until its handler returns: this is what outlives it, in memory that can be wiped. */
+function copyOf(part: Buffer | undefined): Buffer {
+  if (!part) throw malformed();
+  const copy = Buffer.allocUnsafeSlow(part.length);
+  part.copy(copy);
+  return copy;
+}
+
+function malformed(cause?: unknown): SallyportError {
+  return new SallyportError('channel_malformed', 'The keyholder answered in a form that was not asked for.', {
+    cause,
+  });
+}
+
+function unavailable(why: string, cause?: unknown): SallyportError {
+  return new SallyportError(
+    'hsm_unavailable',
+    `The HSM cannot be used now (${why.replace(/\.$/, '')}): it is retried by itself; \`sallyport status\` shows its state.`,
+    { cause },
+  );
+}
