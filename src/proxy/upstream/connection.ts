@@ -1,0 +1,105 @@
+import type tls from 'node:tls';
+
+/** Who uses a connection now. All calls come from the socket's events; one that throws is a fault of its own. */
+export interface UpstreamHandler {
+  /** Bytes as they came; the handler wipes `chunk` when it is done with it. */
+  onData(chunk: Buffer): void;
+  /** The server will send no more. */
+  onEnd(): void;
+  /** The connection is gone, with the socket's error where there was one. Nothing follows. */
+  onClose(error?: Error): void;
+  /** What was written has drained (`socket.write` had returned false). */
+  onDrain?(): void;
+}
+
+/**
+ * One verified connection to a server, in use by one exchange at a time. Its listeners are installed once and hand
+ * everything to `handler`. While there is none, the connection is idle, and any byte, end or error means that what the
+ * server believes differs from what we do: it is discarded, and bytes are never read as the answer to a later request.
+ */
+export class UpstreamConnection {
+  readonly socket: tls.TLSSocket;
+  /** True where an exchange has used it before: a server may close it at the moment that it is used again. */
+  reused = false;
+  readonly #onRelease: (connection: UpstreamConnection) => void;
+  #handler: UpstreamHandler | undefined;
+  #closed = false;
+  #ended = false;
+  #error: Error | undefined;
+
+  /**
+   * `onRelease` is told of an unharmed connection that its user has given back, and decides what becomes of it.
+   * `onClose` is told once that the connection is gone.
+   */
+  constructor(
+    socket: tls.TLSSocket,
+    onRelease: (connection: UpstreamConnection) => void,
+    onClose: (connection: UpstreamConnection) => void,
+  ) {
+    this.socket = socket;
+    this.#onRelease = onRelease;
+    socket.on('data', (chunk: Buffer) => {
+      if (this.#handler) this.#handler.onData(chunk);
+      else {
+        chunk.fill(0);
+        socket.destroy();
+      }
+    });
+    socket.on('end', () => {
+      this.#ended = true;
+      if (this.#handler) this.#handler.onEnd();
+      else socket.destroy();
+    });
+    socket.on('error', (error) => {
+      this.#error = error; // told with the close that follows
+    });
+    socket.on('drain', () => this.#handler?.onDrain?.());
+    socket.on('close', () => {
+      this.#closed = true;
+      onClose(this);
+      this.#tellClosed();
+    });
+  }
+
+  get handler(): UpstreamHandler | undefined {
+    return this.#handler;
+  }
+
+  /** Whoever takes the connection into use sets this at once. A handler set after the end is told of it still. */
+  set handler(handler: UpstreamHandler | undefined) {
+    this.#handler = handler;
+    if (handler && this.#closed) queueMicrotask(() => this.#tellClosed());
+  }
+
+  /** False once the server has ended its side, bytes lie unread or unwritten, or the socket is gone. */
+  get isSound(): boolean {
+    const { socket } = this;
+    return !socket.destroyed && !this.#ended && socket.readableLength === 0 && socket.writableLength === 0;
+  }
+
+  /**
+   * Gives the connection back after a whole exchange: the request is written, the response read to its last byte and
+   * nothing beyond. It is kept for a later one, or discarded where that is in doubt.
+   */
+  release(): void {
+    this.#handler = undefined;
+    if (!this.isSound) {
+      this.socket.destroy();
+      return;
+    }
+    if (this.socket.isPaused()) this.socket.resume(); // a paused socket does not notice its end
+    this.#onRelease(this);
+  }
+
+  /** Closes at once. The handler is not called any more. */
+  destroy(): void {
+    this.#handler = undefined;
+    this.socket.destroy();
+  }
+
+  #tellClosed(): void {
+    const handler = this.#handler;
+    this.#handler = undefined;
+    handler?.onClose(this.#error);
+  }
+}

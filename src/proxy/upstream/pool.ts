@@ -1,0 +1,214 @@
+import tls from 'node:tls';
+import { SallyportError } from '../../errors.ts';
+import type { AddressGuard } from './address-guard.ts';
+import { Connector } from './connect.ts';
+import { UpstreamConnection } from './connection.ts';
+import { unreachable } from './failures.ts';
+import { IdleConnections } from './idle-connections.ts';
+import type { Resolver } from './resolve.ts';
+import { Sessions } from './sessions.ts';
+
+/** Whose connection: a connection serves only requests that agree in all four. */
+export interface UpstreamKey {
+  /** A name in A-labels, lower case, or an IP literal. */
+  readonly host: string;
+  readonly port: number;
+  /** What one agent left on a connection (its own login, a half-hidden request) never meets another's request. */
+  readonly agent: string;
+  /**
+   * The credential's id, '' for none: some servers authenticate a connection rather than a request (NTLM,
+   * Negotiate), and would take a request without the credential, or under another one, for the first one's.
+   */
+  readonly identity: string;
+}
+
+/** PEM certificates. Both empty: nothing is trusted. */
+export interface TrustedRoots {
+  readonly system: string;
+  readonly extra: string;
+}
+
+export interface PoolLimits {
+  /** How long a connection may be idle; servers close theirs after 60 s and more. */
+  readonly idleTimeoutMs: number;
+  /** After this age it is used for no further request, so that changes of addresses and certificates take hold. */
+  readonly maxAgeMs: number;
+  /** Idle connections of all keys together. */
+  readonly maxIdle: number;
+}
+
+export interface PoolOptions {
+  readonly connect: { readonly timeoutMs: number; readonly attemptDelayMs?: number };
+  readonly ca: TrustedRoots;
+  readonly guard: AddressGuard;
+  readonly resolver: Resolver;
+  readonly limits?: Partial<PoolLimits>;
+}
+
+const DEFAULTS: PoolLimits = { idleTimeoutMs: 60_000, maxAgeMs: 10 * 60_000, maxIdle: 4096 };
+
+/** What was verified against one set of roots, and goes with it. */
+interface Trust {
+  readonly secureContext: tls.SecureContext;
+  readonly sessions: Sessions;
+}
+
+/** What a connection was opened for. */
+interface Origin {
+  readonly text: string;
+  readonly identity: string;
+  readonly openedAt: number;
+  /** Set where the connection is to be used for no further request. */
+  retired: boolean;
+}
+
+/** The worker's connections to servers: idle ones for the asking, new ones resumed where the server allows. */
+export class UpstreamPool {
+  readonly #connector: Connector;
+  readonly #limits: PoolLimits;
+  readonly #idle: IdleConnections;
+  readonly #open = new Map<UpstreamConnection, Origin>();
+  #trust: Trust;
+  #closed = false;
+
+  constructor(options: PoolOptions) {
+    this.#connector = new Connector({ ...options.connect, guard: options.guard, resolver: options.resolver });
+    this.#limits = { ...DEFAULTS, ...options.limits };
+    this.#idle = new IdleConnections(this.#limits.idleTimeoutMs, this.#limits.maxIdle);
+    this.#trust = createTrust(options.ca);
+  }
+
+  /** Connections that nobody uses now. */
+  get idleCount(): number {
+    return this.#idle.size;
+  }
+
+  /** All connections now, idle or in use. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** An idle connection of the key, or undefined: then `open` one. Costs no I/O. */
+  takeIdle(key: UpstreamKey): UpstreamConnection | undefined {
+    const text = keyText(key);
+    for (;;) {
+      const connection = this.#idle.take(text);
+      if (!connection) return undefined;
+      if (connection.isSound && this.#isYoung(connection)) {
+        connection.reused = true;
+        return connection;
+      }
+      connection.destroy();
+    }
+  }
+
+  /** A new connection. Throws what Connector.connect does; `draining` once the pool is closed. */
+  async open(key: UpstreamKey, signal?: AbortSignal): Promise<UpstreamConnection> {
+    if (this.#closed) throw draining();
+    const trust = this.#trust;
+    const text = keyText(key);
+    const origin: Origin = { text, identity: key.identity, openedAt: performance.now(), retired: false };
+    let session = trust.sessions.take(text);
+    // A server may send tickets as long as the connection lives: those of a retired one are not kept.
+    const onSession = (offered: Buffer): void => {
+      if (origin.retired || this.#trust !== trust || this.#closed) offered.fill(0);
+      else trust.sessions.put(text, offered);
+    };
+    const { host, port, agent } = key;
+    try {
+      const target = { host, port, agent, secureContext: trust.secureContext, session, onSession };
+      const socket = await this.#connector.connect(target, signal);
+      if (session && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
+        trust.sessions.put(text, session); // unlike a ticket of TLS 1.3, it serves many times
+        session = undefined;
+      }
+      if (!this.#closed && this.#trust === trust) return this.#adopt(socket, origin, key);
+      socket.destroy();
+    } finally {
+      session?.fill(0);
+    }
+    return this.open(key, signal); // what was trusted has changed meanwhile
+  }
+
+  /**
+   * Trusts other roots from now on. Nothing verified under the old ones is used again: idle connections close, those
+   * in use close when they are released, sessions are wiped.
+   */
+  retrust(ca: TrustedRoots): void {
+    this.#retire(() => true);
+    this.#trust.sessions.drop('');
+    this.#trust = createTrust(ca);
+  }
+
+  /** Closes what a credential that is gone has authenticated: idle connections now, others at their release. */
+  forget(identity: string): void {
+    this.#retire((origin) => origin.identity === identity);
+    this.#trust.sessions.drop(`${identity} `);
+  }
+
+  /** Closes every connection, those in use too, whose handlers are told; opens no more. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#open.keys()) connection.socket.destroy();
+    this.#trust.sessions.drop('');
+  }
+
+  #adopt(socket: tls.TLSSocket, origin: Origin, key: UpstreamKey): UpstreamConnection {
+    if (socket.destroyed) throw unreachable(key, new Error('the server closed it at once'));
+    const connection = new UpstreamConnection(
+      socket,
+      (released) => this.#keep(released, origin),
+      (gone) => {
+        this.#idle.remove(gone);
+        this.#open.delete(gone);
+      },
+    );
+    this.#open.set(connection, origin);
+    return connection;
+  }
+
+  #keep(connection: UpstreamConnection, origin: Origin): void {
+    if (origin.retired || this.#closed || !this.#isYoung(connection)) connection.destroy();
+    else this.#idle.put(origin.text, connection);
+  }
+
+  #isYoung(connection: UpstreamConnection): boolean {
+    const origin = this.#open.get(connection);
+    return origin !== undefined && performance.now() - origin.openedAt < this.#limits.maxAgeMs;
+  }
+
+  #retire(isMeant: (origin: Origin) => boolean): void {
+    for (const [connection, origin] of this.#open) {
+      if (!isMeant(origin)) continue;
+      origin.retired = true;
+      this.#idle.discard(connection);
+    }
+  }
+}
+
+/** The identity first, so that `forget` finds what is its own; no part contains a space. */
+function keyText({ host, port, agent, identity }: UpstreamKey): string {
+  return `${identity} ${agent} ${host} ${port}`;
+}
+
+/**
+ * Parsing the system's roots costs tens of milliseconds, so it is done once for all connections. An empty list is no
+ * default: Node's own roots are not trusted unless they are given.
+ */
+function createTrust({ system, extra }: TrustedRoots): Trust {
+  try {
+    const ca = [system, extra].filter((pem) => pem.trim() !== '');
+    const secureContext = tls.createSecureContext({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' });
+    return { secureContext, sessions: new Sessions() };
+  } catch (cause) {
+    throw new SallyportError(
+      'invalid_settings',
+      'The certificates to trust for upstreams are not PEM; correct the file of --upstream-ca.',
+      { cause },
+    );
+  }
+}
+
+function draining(): SallyportError {
+  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
+}
