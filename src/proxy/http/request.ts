@@ -1,0 +1,128 @@
+import type { Buffer } from 'node:buffer';
+import { SallyportError } from '../../errors.ts';
+import { REQUEST_FAULTS } from './faults.ts';
+import { nameEquals } from './field-name.ts';
+import { HeadScanner } from './head-scanner.ts';
+import { badRequest, type Framing, type HeadLimits, type HeadReader, type RequestHead } from './message.ts';
+import { MessageFields } from './message-fields.ts';
+import { RequestLine } from './request-line.ts';
+import { checkHost, checkTarget } from './target.ts';
+
+const NO_BODY: Framing = { kind: 'none' };
+const CHUNKED: Framing = { kind: 'chunked' };
+const COMMON_METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'];
+
+/**
+ * Reads an agent's request heads (RFC 9112). Strict: what two parsers could read in two ways is refused, as is every
+ * form that this proxy need not understand. One reader serves a connection; it keeps its tables between heads.
+ */
+export class RequestReader implements HeadReader<RequestHead> {
+  readonly #line: RequestLine;
+  readonly #scanner: HeadScanner;
+  readonly #shared = new MessageFields(REQUEST_FAULTS);
+  #head: RequestHead | undefined;
+
+  constructor(limits: HeadLimits) {
+    this.#line = new RequestLine(limits.targetBytes);
+    this.#scanner = new HeadScanner(this.#line, limits, REQUEST_FAULTS, true);
+  }
+
+  /** The head that `read` found. Throws when there is none. */
+  get head(): RequestHead {
+    if (!this.#head) throw new SallyportError('internal', 'A request head was asked for before it was read.');
+    return this.#head;
+  }
+
+  /**
+   * See `HeadReader`. One empty line before the request-line is skipped (RFC 9112, 2.2). Throws also
+   * `expectation_failed` for an Expect other than 100-continue.
+   */
+  read(chunk: Buffer, offset: number): number {
+    this.#head = undefined;
+    const end = this.#scanner.read(chunk, offset);
+    if (end !== -1) this.#head = this.#understand(this.#scanner.bytes);
+    return end;
+  }
+
+  reset(): void {
+    this.#head = undefined;
+    this.#scanner.reset();
+  }
+
+  #understand(bytes: Buffer): RequestHead {
+    const line = this.#line;
+    const shared = this.#shared;
+    const { offsets, count } = this.#scanner.fields;
+    shared.reset();
+    let host = -1;
+    let expectContinue = false;
+    for (let i = 0; i < count; i++) {
+      const at = 4 * i;
+      const nameStart = offsets[at] ?? 0;
+      const nameEnd = offsets[at + 1] ?? 0;
+      const valueStart = offsets[at + 2] ?? 0;
+      const valueEnd = offsets[at + 3] ?? 0;
+      const length = nameEnd - nameStart;
+      if (length === 4 && nameEquals(bytes, nameStart, nameEnd, 'host')) {
+        if (host !== -1) throw badRequest('it has more than one Host');
+        checkHost(bytes, valueStart, valueEnd);
+        host = i;
+      } else if (length === 6 && nameEquals(bytes, nameStart, nameEnd, 'expect')) {
+        checkExpectation(bytes, valueStart, valueEnd);
+        expectContinue = line.minor === 1; // RFC 9110, 10.1.1: ignored in HTTP/1.0
+      } else {
+        shared.take(bytes, nameStart, nameEnd, valueStart, valueEnd);
+      }
+    }
+    const minor = line.minor;
+    shared.check(minor);
+    if (host === -1 && minor === 1) throw badRequest('it has no Host');
+    const method = methodText(bytes, line.methodEnd);
+    checkTarget(method, bytes, line.targetStart, line.targetEnd);
+    return {
+      bytes,
+      fields: { bytes, count, offsets },
+      method,
+      targetStart: line.targetStart,
+      targetEnd: line.targetEnd,
+      minor,
+      framing: requestFraming(method, shared),
+      host,
+      connection: shared.connection,
+      persistent: shared.persistent(minor),
+      expectContinue,
+    };
+  }
+}
+
+/** RFC 9112, 6.3. A CONNECT has no content (RFC 9110, 9.3.6): one that announces some could hide a second request. */
+function requestFraming(method: string, { chunked, contentLength }: MessageFields): Framing {
+  if (method === 'CONNECT') {
+    if (chunked || contentLength > 0) throw badRequest('it is a CONNECT with a body');
+    return NO_BODY;
+  }
+  if (chunked) return CHUNKED;
+  return contentLength === -1 ? NO_BODY : { kind: 'length', length: contentLength };
+}
+
+function methodText(bytes: Buffer, end: number): string {
+  for (const method of COMMON_METHODS) {
+    if (method.length === end && startsWith(bytes, method)) return method;
+  }
+  return bytes.toString('latin1', 0, end);
+}
+
+function startsWith(bytes: Buffer, text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    if (bytes[i] !== text.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function checkExpectation(bytes: Buffer, start: number, end: number): void {
+  if (nameEquals(bytes, start, end, '100-continue')) return;
+  throw new SallyportError(
+    'expectation_failed',
+    'The request was refused because it expects something other than 100-continue. Leave the Expect field out.',
+  );
+}
