@@ -53,3 +53,4 @@ export const KeyholderInfo = z.strictObject({
 export type KeyholderInfo = z.infer<typeof KeyholderInfo>;
 
 export const WrapReply = z.strictObject({ kek: z.string() });
+export type WrapReply = z.infer<typeof WrapReply>;

@@ -1,0 +1,106 @@
+import { SallyportError } from '../errors.ts';
+import { describe, meaning, returnValue } from './cryptoki.ts';
+import { wrap } from './operations.ts';
+import type { Token } from './token.ts';
+
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+
+/**
+ * Keeps one token open. Where the session, the login, the objects or the device are lost, it opens all of it again and
+ * tries the operation once more. Where that fails it fails fast for a while, longer each time. A wrong PIN is final:
+ * it is never tried twice.
+ */
+export class Connection {
+  readonly #open: () => Token;
+  #token: Token | undefined;
+  #wasOpen = false;
+  #failure: SallyportError | undefined;
+  #pause = FIRST_PAUSE_MS;
+  #notBefore = 0;
+
+  /** `open` gives a token with its keys, proven; throws as openToken and proveKeys do. */
+  constructor(open: () => Token) {
+    this.#open = open;
+  }
+
+  /** Opens the token now; what keeps it from that is what `use` throws. */
+  start(): void {
+    try {
+      this.#reopen();
+    } catch (error) {
+      if (error !== this.#failure) throw error;
+    }
+  }
+
+  /**
+   * Runs `operation` on the open token; it may run twice. Throws hsm_unavailable, hsm_refused, hsm_mechanism_missing,
+   * the operation's own SallyportError, or, where the token was never open, what kept it from that.
+   */
+  use<T>(operation: (token: Token) => T): T {
+    for (let attempt = 1; ; attempt++) {
+      const token = this.#token ?? this.#reopen();
+      try {
+        const result = operation(token);
+        this.#pause = FIRST_PAUSE_MS;
+        return result;
+      } catch (error) {
+        const name = returnValue(error);
+        if (name === undefined) throw error;
+        const what = meaning(name);
+        if (what === 'refused' || what === 'unsupported') throw describe(error);
+        if (what === 'unclear' && this.#healthy(token)) throw describe(error, 'refused');
+        this.close();
+        if (attempt > 1) throw this.#failed(error);
+      }
+    }
+  }
+
+  close(): void {
+    this.#token?.close();
+    this.#token = undefined;
+  }
+
+  #reopen(): Token {
+    if (this.#failure && Date.now() < this.#notBefore) throw this.#failure;
+    try {
+      this.#token = this.#open();
+      this.#wasOpen = true;
+      this.#failure = undefined;
+      return this.#token;
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** Notes why the token cannot be used, until when that is taken for granted, and gives the error to throw. */
+  #failed(cause: unknown): SallyportError {
+    const error = describe(cause, 'gone');
+    this.#failure =
+      error instanceof SallyportError
+        ? this.#asMet(error)
+        : new SallyportError('hsm_unavailable', 'The HSM failed in a way that PKCS#11 does not know.', {
+            cause,
+          });
+    const final = this.#failure.code === 'hsm_pin_wrong' || this.#failure.code === 'hsm_module_missing';
+    this.#notBefore = final ? Number.POSITIVE_INFINITY : Date.now() + this.#pause;
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+    return this.#failure;
+  }
+
+  /** A token that was there and is not, or is back without its keys, has failed; it was not misconfigured. */
+  #asMet(error: SallyportError): SallyportError {
+    if (!this.#wasOpen || error.code === 'hsm_pin_wrong') return error;
+    return new SallyportError('hsm_unavailable', `The HSM is lost. ${error.message}`, { cause: error });
+  }
+
+  /** Tells a refusal from a dead device, where the module gives both the same answer: one wrap of nothing. */
+  #healthy(token: Token): boolean {
+    try {
+      wrap(token, Buffer.alloc(32), Buffer.alloc(0));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}

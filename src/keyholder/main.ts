@@ -1,0 +1,51 @@
+import { parseArgs } from 'node:util';
+import type { Module } from 'graphene-pk11';
+import { Channel } from '../channel/channel.ts';
+import { Connection } from './connection.ts';
+import { loadModule, openToken, type Place, proveKeys, type Token } from './token.ts';
+import { answerWith } from './verbs.ts';
+
+/**
+ * The keyholder: the process that talks to the HSM, and all that it does.
+ *
+ *   main.ts --module PATH --token LABEL [--slot-serial SERIAL]
+ *
+ * Descriptor 0 is the PIN's file, 3 the channel to the vault. It lives as long as its channel: signals that a terminal
+ * or systemd sends to a whole group are ignored, since the vault needs it until it has drained. What keeps the token
+ * from being used is answered to every request, not died of: the vault can say it then, and no PIN is tried again.
+ */
+const PIN_FD = 0;
+const CHANNEL_FD = 3;
+
+const { values } = parseArgs({
+  options: {
+    module: { type: 'string' },
+    token: { type: 'string' },
+    'slot-serial': { type: 'string' },
+  },
+});
+const { module: path, token: label, 'slot-serial': serial } = values;
+if (path === undefined || label === undefined)
+  throw new TypeError('the keyholder needs --module and --token');
+const place: Place = { module: path, token: label, serial };
+
+let module: Module | undefined;
+function open(): Token {
+  module ??= loadModule(place.module);
+  const opened = openToken(module, place, PIN_FD);
+  try {
+    return proveKeys(opened);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+const connection = new Connection(open);
+const channel = Channel.fromDescriptor(CHANNEL_FD, answerWith(connection));
+channel.onClose = () => {
+  connection.close();
+  process.exit(0);
+};
+connection.start();
