@@ -1,0 +1,79 @@
+import { foldHeaderName, headerNameProblem } from '../../catalog/header-name.ts';
+import type { Injection } from '../../channel/messages/policy.ts';
+import { SallyportError } from '../../errors.ts';
+import { basic } from './basic.ts';
+import { header } from './header.ts';
+import type { CredentialFields, Placement } from './kind.ts';
+
+/** A rule's injections, ready to write. */
+export interface CompiledInjection {
+  /** Lower-case names of the fields set: the agent's own of these names are dropped. */
+  readonly names: readonly string[];
+  /** Bytes that `write` will take. Throws `credential_missing`, `injection_unsupported`. */
+  length(fields: CredentialFields): number;
+  /** Writes whole field lines at `at`, after `length` for the same fields; returns the offset after them. */
+  write(out: Buffer, at: number, fields: CredentialFields): number;
+  /** The forms other than the fields' own bytes in which secrets travel: new buffers, which the caller wipes. */
+  scrubTargets(fields: CredentialFields): Buffer[];
+}
+
+const compiled = new WeakMap<readonly Injection[], CompiledInjection>();
+
+/**
+ * Compiles a rule's `inject`, once: asked again for the same array, it returns the same object. Throws nothing: what
+ * cannot be done is thrown when it is used (`injection_unsupported`), so that one odd rule hinders no other.
+ */
+export function compileInjection(injections: readonly Injection[]): CompiledInjection {
+  let result = compiled.get(injections);
+  if (!result) {
+    result = compile(injections);
+    compiled.set(injections, result);
+  }
+  return result;
+}
+
+function compile(injections: readonly Injection[]): CompiledInjection {
+  try {
+    const placements = injections.map(place);
+    const names = placements.map(({ name }) => name);
+    for (const name of names) check(name, names);
+    return {
+      names,
+      length: (fields) => placements.reduce((sum, placement) => sum + placement.length(fields), 0),
+      write: (out, at, fields) =>
+        placements.reduce((end, placement) => placement.write(out, end, fields), at),
+      scrubTargets: (fields) =>
+        placements.map((placement) => placement.encoded(fields)).filter((bytes) => bytes !== undefined),
+    };
+  } catch (error) {
+    const refuse = (): never => {
+      throw error;
+    };
+    return { names: [], length: refuse, write: refuse, scrubTargets: refuse };
+  }
+}
+
+/** The kinds of injection: one line each. */
+function place(injection: Injection): Placement {
+  switch (injection.in) {
+    case 'header':
+      return header(injection);
+    case 'basic':
+      return basic(injection);
+    case 'unsupported':
+      throw unsupported(`Sallyport cannot yet put in a credential by "${injection.kind}"`);
+  }
+}
+
+function check(name: string, names: readonly string[]): void {
+  const problem = headerNameProblem(name);
+  if (problem !== null) throw unsupported(`The service's definition is at fault: ${problem}`);
+  const folded = foldHeaderName(name);
+  if (names.filter((other) => foldHeaderName(other) === folded).length > 1) {
+    throw unsupported(`The service's definition sets "${name}" twice`);
+  }
+}
+
+function unsupported(what: string): SallyportError {
+  return new SallyportError('injection_unsupported', `${what}: the request was not sent; tell the owner.`);
+}
