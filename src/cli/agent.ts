@@ -1,0 +1,121 @@
+import { Buffer } from 'node:buffer';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { newToken } from './agent-token.ts';
+import { type Context, contextOf } from './context.ts';
+import { control } from './control.ts';
+import { examples, group } from './help.ts';
+import { listing } from './listing.ts';
+import { note, printResult, properties, table } from './output.ts';
+import { proxyUrl } from './proxy-url.ts';
+
+export function addAgent(root: Command): void {
+  const agent = group(root, 'agent', 'Manage the agents that may use the proxy');
+  agent.addHelpText('after', examples('sallyport agent add bot', 'sallyport agent list'));
+
+  agent
+    .command('add')
+    .description('Add an agent; prints its token, this once')
+    .argument('<name>', 'name of the agent: its user name at the proxy')
+    .addHelpText(
+      'after',
+      examples('sallyport agent add bot', 'sallyport agent add bot --json | jq -r .token'),
+    )
+    .action(async (name: string, _options, command: Command) => add(contextOf(command), name));
+
+  agent
+    .command('list')
+    .description('List the agents')
+    .addHelpText('after', examples('sallyport agent list'))
+    .action(async (_options, command: Command) => list(contextOf(command)));
+
+  agent
+    .command('rotate')
+    .description(
+      "Replace an agent's token; prints the new one, this once. The old one is refused from now on",
+    )
+    .argument('<name>', 'name of the agent')
+    .addHelpText('after', examples('sallyport agent rotate bot'))
+    .action(async (name: string, _options, command: Command) => rotate(contextOf(command), name));
+
+  agent
+    .command('remove')
+    .description('Remove an agent with its grants; its open connections are closed')
+    .argument('<name>', 'name of the agent')
+    .addHelpText('after', examples('sallyport agent remove bot'))
+    .action(async (name: string, _options, command: Command) => {
+      const context = contextOf(command);
+      await control(context, 'DELETE', `/v1/agents/${encodeURIComponent(name)}`);
+      rmSync(authorityFile(context, name), { force: true });
+      printResult(context.json, { removed: name }, () => `Removed agent ${name}.`);
+    });
+
+  agent
+    .command('ca')
+    .description("Print the agent's certificate authority (PEM)")
+    .argument('<name>', 'name of the agent')
+    .addHelpText('after', examples('sallyport agent ca bot > ca.pem'))
+    .action(async (name: string, _options, command: Command) => {
+      const context = contextOf(command);
+      const { authorityOf } = await import('./authority.ts');
+      const pem = await authorityOf(context, name);
+      printResult(context.json, { name, pem }, () => pem.trimEnd());
+    });
+}
+
+async function add(context: Context, name: string): Promise<void> {
+  const { NewAgentReply } = await import('./replies.ts');
+  const token = newToken();
+  const reply = NewAgentReply.parse(
+    await control(context, 'POST', '/v1/agents', { name, tokenHash: token.hash }),
+  );
+  const ca = writeAuthority(context, reply.name, reply.ca);
+  const proxy = proxyUrl(context);
+  const result = { id: reply.id, name: reply.name, token: token.text, ca, proxy };
+  printResult(context.json, result, () =>
+    properties([
+      ['id', result.id],
+      ['name', result.name],
+      ['token', result.token],
+      ['ca', result.ca],
+      ['proxy', result.proxy],
+    ]),
+  );
+  note('The token is shown this once: keep it where the agent finds it, for instance in SALLYPORT_TOKEN.');
+}
+
+async function list(context: Context): Promise<void> {
+  const { AgentsReply } = await import('./replies.ts');
+  const agents = AgentsReply.parse(
+    await listing(context, '/v1/agents', (rows, from) => from.listAgents(rows)),
+  );
+  printResult(context.json, agents, () =>
+    table(
+      ['NAME', 'ID', 'CREATED'],
+      agents.map((each) => [each.name, each.id, each.created]),
+      'No agents. Add one with "sallyport agent add NAME".',
+    ),
+  );
+}
+
+async function rotate(context: Context, name: string): Promise<void> {
+  const token = newToken();
+  await control(context, 'POST', `/v1/agents/${encodeURIComponent(name)}/rotate`, { tokenHash: token.hash });
+  printResult(context.json, { name, token: token.text }, () => token.text);
+  note('The new token is shown this once; the old one is refused from now on.');
+}
+
+/** Writes the agent's CA where the data folder keeps them, whole or not at all. Answers its path. */
+function writeAuthority(context: Context, name: string, pem: string): string {
+  const file = authorityFile(context, name);
+  mkdirSync(join(context.data, 'ca'), { recursive: true, mode: 0o700 });
+  writeFileSync(`${file}.new`, Buffer.from(pem, 'utf8'), { mode: 0o644 });
+  renameSync(`${file}.new`, file);
+  return file;
+}
+
+/** The vault has accepted the name by then, or knows it: letters, digits and the like, no slash. */
+function authorityFile(context: Context, name: string): string {
+  return join(context.data, 'ca', `${encodeURIComponent(name)}.pem`);
+}

@@ -1,0 +1,80 @@
+#!/usr/bin/env node
+'use strict';
+// Plain JavaScript that an old Node (12 and up) can run: it finds the Node that Sallyport brings along, becomes it,
+// and only there loads the program.
+
+const fs = require('fs');
+const path = require('path');
+
+const OLDEST = 24;
+const root = path.resolve(__dirname, '..', '..');
+const bundled = findBundled();
+
+if (bundled && fs.realpathSync(process.execPath) !== bundled) {
+  become(bundled);
+} else if (Number(process.versions.node.split('.')[0]) >= OLDEST) {
+  start();
+} else {
+  fail(
+    'This is Node ' +
+      process.versions.node +
+      ' and the bundled one is missing: run scripts/setup in the checkout (or npm install), or use Node ' +
+      OLDEST +
+      ' or newer.',
+  );
+}
+
+function findBundled() {
+  try {
+    const file = fs.realpathSync(require.resolve('node/bin/node', { paths: [root] }));
+    fs.accessSync(file, fs.constants.X_OK);
+    return file;
+  } catch (_) {
+    return null; // Not installed: the running one may do.
+  }
+}
+
+/** Replaces this process where Node can; else runs a child and passes on signals and how it ended. */
+function become(file) {
+  const args = [__filename].concat(process.argv.slice(2));
+  if (typeof process.execve === 'function') process.execve(file, [file].concat(args), process.env);
+  const child = require('child_process').spawn(file, args, { stdio: 'inherit' });
+  // A terminal gives Ctrl-C and Ctrl-\ to the child itself; passing them on would count them twice.
+  const terminal = Boolean(process.stdin.isTTY);
+  ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR2'].forEach((signal) => {
+    process.on(signal, () => {
+      if (!terminal || (signal !== 'SIGINT' && signal !== 'SIGQUIT')) child.kill(signal);
+    });
+  });
+  child.on('error', (error) => fail(`The bundled Node at ${file} does not run: ${error.message}`));
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code);
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
+}
+
+function start() {
+  process.removeAllListeners('warning'); // Node's own warnings are not the user's business.
+  process.argv[1] = __filename;
+  const compileCache = path.join(root, 'node_modules', '.cache', 'sallyport');
+  try {
+    fs.accessSync(path.join(root, 'node_modules'), fs.constants.W_OK);
+    require('module').enableCompileCache(compileCache);
+  } catch (_) {
+    // Installed read-only: it only starts a little slower.
+  }
+  const built = path.join(__dirname, 'main.js');
+  import(fs.existsSync(built) ? built : path.join(__dirname, 'main.ts'))
+    .then((program) => program.main(process.argv))
+    .catch((error) => fail(String(error?.message).split('\n')[0]));
+}
+
+function fail(message) {
+  const text =
+    process.argv.indexOf('--json') < 0
+      ? `sallyport: ${message} [internal]`
+      : JSON.stringify({ error: { code: 'internal', message: message } });
+  process.stderr.write(`${text}\n`);
+  process.exitCode = 1;
+}

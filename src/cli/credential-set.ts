@@ -1,0 +1,134 @@
+import { Buffer } from 'node:buffer';
+import { SallyportError } from '../errors.ts';
+import { encodeFields } from '../sealing/fields.ts';
+import { credentialAad, INFO } from '../sealing/intake.ts';
+import { seal } from '../sealing/seal.ts';
+import { readInstallation } from '../supervisor/data-folder.ts';
+import type { Context } from './context.ts';
+import { control } from './control.ts';
+import { IntakeReply, NewCredentialReply, ServiceReply } from './replies.ts';
+import { promptSecret, readSecret } from './secret-input.ts';
+import { parseSecretObject, type SecretField } from './secret-object.ts';
+
+interface SetOptions {
+  readonly label: string;
+  readonly agent?: readonly string[];
+  readonly field?: readonly string[];
+  readonly file?: string;
+}
+
+type Field = ServiceReply['fields'][number];
+
+/**
+ * Reads the secret, seals it to the HSM's intake key and hands the box to the vault. The clear bytes live in this
+ * short process only and are wiped before anything is sent. Throws not_found, invalid_credential, integrity_failed
+ * and what the vault refuses with.
+ */
+export async function setCredential(context: Context, id: string, options: SetOptions) {
+  const service = ServiceReply.parse(await control(context, 'GET', `/v1/services/${encodeURIComponent(id)}`));
+  const publicFields = parsePublicFields(service, options.field ?? []);
+  const intakeKey = await trustedIntakeKey(context);
+  const secrets = readSecretFields(service, options.file);
+  const box = sealFields(secrets, intakeKey, service.id, options.label);
+  return NewCredentialReply.parse(
+    await control(context, 'PUT', '/v1/credentials', {
+      service: service.id,
+      label: options.label,
+      publicFields,
+      sealed: { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') },
+      agents: options.agent ?? [],
+    }),
+  );
+}
+
+/** The key that `init` saw in the HSM: whoever answers on the socket cannot put another in its place. */
+async function trustedIntakeKey(context: Context): Promise<Buffer> {
+  const { publicKey } = IntakeReply.parse(await control(context, 'GET', '/v1/intake'));
+  if (publicKey !== readInstallation(context.data).intakePublicKey) {
+    throw new SallyportError(
+      'integrity_failed',
+      'The vault offers another intake key than the one that init found in the HSM: nothing was sealed or sent.',
+    );
+  }
+  return Buffer.from(publicKey, 'hex');
+}
+
+function sealFields(secrets: readonly SecretField[], key: Buffer, service: string, label: string) {
+  let plaintext: Buffer | undefined;
+  try {
+    plaintext = encodeFields(secrets);
+    return seal(key, INFO, credentialAad(service, label), plaintext);
+  } finally {
+    plaintext?.fill(0);
+    wipe(secrets);
+  }
+}
+
+function readSecretFields(service: ServiceReply, file: string | undefined): SecretField[] {
+  const wanted = service.fields.filter((field) => field.secret);
+  if (wanted.length === 0) return [];
+  if (file === undefined && process.stdin.isTTY) {
+    return wanted
+      .filter((field) => field.optional !== true)
+      .map((field) => ({ name: field.key, value: promptSecret(field.label) }));
+  }
+  return fieldsOf(service, wanted, readSecret(file));
+}
+
+/** Takes over `input`: what it answers is all that is left to wipe. */
+function fieldsOf(service: ServiceReply, wanted: readonly Field[], input: Buffer): SecretField[] {
+  const object = parseSecretObject(input);
+  const [only, second] = wanted;
+  // One value is that, whatever it looks like (some are JSON themselves), unless it is an object of just this field.
+  if (only && !second && !(object?.length === 1 && object[0]?.name === only.key)) {
+    wipe(object);
+    return [{ name: only.key, value: input }];
+  }
+  input.fill(0);
+  const problem = object ? describeMismatch(wanted, object) : 'it is not one';
+  if (object && problem === undefined) return object;
+  wipe(object);
+  const names = wanted.map((field) => `"${field.key}"${field.optional ? ' (optional)' : ''}`).join(', ');
+  throw new SallyportError(
+    'invalid_credential',
+    `${service.id} takes a JSON object of strings with ${names} on standard input: ${problem}.`,
+  );
+}
+
+function describeMismatch(wanted: readonly Field[], given: readonly SecretField[]): string | undefined {
+  const names = given.map((field) => field.name);
+  const missing = wanted.find((field) => field.optional !== true && !names.includes(field.key));
+  if (missing) return `"${missing.key}" is missing`;
+  if (names.some((name) => !wanted.some((field) => field.key === name)))
+    return 'it has a field of another name';
+  if (new Set(names).size !== names.length) return 'a field is there twice';
+  return undefined;
+}
+
+function parsePublicFields(service: ServiceReply, given: readonly string[]): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const pair of given) {
+    const [, name, value] = /^([a-z][a-z0-9_]*)=(.*)$/s.exec(pair) ?? [];
+    const field = service.fields.find((each) => each.key === name);
+    if (name === undefined || value === undefined || !field) {
+      const names = service.fields.filter((each) => !each.secret).map((each) => each.key);
+      const known = names.length > 0 ? `it takes ${names.join(', ')}` : 'it takes none';
+      throw new SallyportError(
+        'invalid_argument',
+        `--field is NAME=VALUE with a field of ${service.id}: ${known}.`,
+      );
+    }
+    if (field.secret) {
+      throw new SallyportError(
+        'invalid_argument',
+        `"${name}" of ${service.id} is a secret: give it on standard input, an argument is visible to others.`,
+      );
+    }
+    fields[name] = value;
+  }
+  return fields;
+}
+
+function wipe(fields: readonly SecretField[] = []): void {
+  for (const field of fields) field.value.fill(0);
+}

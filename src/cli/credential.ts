@@ -1,0 +1,84 @@
+import type { Command } from 'commander';
+import { contextOf } from './context.ts';
+import { control } from './control.ts';
+import { examples, group } from './help.ts';
+import { listing } from './listing.ts';
+import { printResult, table } from './output.ts';
+
+export function addCredential(root: Command): void {
+  const credential = group(root, 'credential', 'Set, list and remove credentials; none is ever shown again');
+  credential.addHelpText(
+    'after',
+    examples('sallyport credential set openai --agent bot < key.txt', 'sallyport credential list'),
+  );
+
+  credential
+    .command('set')
+    .description(
+      "Set a service's credential: a new one, or a new version of the one with that label, in force at once",
+    )
+    .argument('<service>', 'id of the service: see "sallyport service list"')
+    .option('--label <label>', 'tells several credentials of a service apart', 'default')
+    .option('--agent <name...>', 'grant it to these agents in the same step')
+    .option('--field <k=v...>', 'the fields that are no secret, such as a region or an account')
+    .option('--file <file>', 'read the secret from this file instead of standard input')
+    .addHelpText(
+      'after',
+      `
+The secret comes from standard input or a file, never from an argument: one value, or where the service has several
+secret fields a JSON object of them. At a terminal it is asked for and not shown. It is sealed here to a key inside
+the HSM before it is sent anywhere.
+${examples(
+  'sallyport credential set openai --agent bot < key.txt',
+  'pass show datadog | sallyport credential set datadog --field site=eu1',
+  'sallyport credential set github --label work --file token.txt',
+)}`,
+    )
+    .action(async (service: string, options, command: Command) => {
+      const context = contextOf(command);
+      const { setCredential } = await import('./credential-set.ts');
+      const reply = await setCredential(context, service, options);
+      printResult(
+        context.json,
+        reply,
+        () => `${reply.service} "${reply.label}" is at version ${reply.version} (credential ${reply.id}).`,
+      );
+    });
+
+  credential
+    .command('list')
+    .description('List the credentials: what they are for, never what they are')
+    .addHelpText('after', examples('sallyport credential list'))
+    .action(async (_options, command: Command) => {
+      const context = contextOf(command);
+      const { CredentialsReply } = await import('./replies.ts');
+      const credentials = CredentialsReply.parse(
+        await listing(context, '/v1/credentials', (rows, from) => from.listCredentials(rows)),
+      );
+      printResult(context.json, credentials, () =>
+        table(
+          ['SERVICE', 'LABEL', 'VERSION', 'SET', 'AGENTS', 'ID'],
+          credentials.map((each) => [
+            each.service,
+            each.label,
+            String(each.version),
+            each.created,
+            each.agents.join(' ') || '-',
+            each.id,
+          ]),
+          'No credentials. Set one with "sallyport credential set SERVICE".',
+        ),
+      );
+    });
+
+  credential
+    .command('remove')
+    .description('Remove a credential with its grants: in force in every worker before this command ends')
+    .argument('<id>', 'id of the credential: see "sallyport credential list"')
+    .addHelpText('after', examples('sallyport credential remove cred_2vKx'))
+    .action(async (id: string, _options, command: Command) => {
+      const context = contextOf(command);
+      await control(context, 'DELETE', `/v1/credentials/${encodeURIComponent(id)}`);
+      printResult(context.json, { removed: id }, () => `Removed credential ${id}.`);
+    });
+}

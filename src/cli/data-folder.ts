@@ -1,0 +1,90 @@
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { SallyportError } from '../errors.ts';
+import { createStore } from '../store/open.ts';
+import { assignOwnership } from '../supervisor/identity.ts';
+import type { Installation } from '../supervisor/installation.ts';
+import { choosePin, type PinFlags } from './pin.ts';
+import { chooseToken, provision, type TokenFlags } from './provision.ts';
+
+/** What `init` reports. */
+export interface DataFolder {
+  readonly data: string;
+  readonly module: string;
+  readonly token: string;
+  readonly pinFile: string | null;
+}
+
+/**
+ * Makes the data folder beside its final place and moves it there at the end, so that there is a whole one or none;
+ * where anything fails, everything that was made is taken away again. Throws data_folder_exists, data_folder_unsafe,
+ * already_exists (the PIN's file), and what the token answers (hsm_*).
+ */
+export async function createDataFolder(data: string, flags: TokenFlags & PinFlags): Promise<DataFolder> {
+  if (lstatSync(data, { throwIfNoEntry: false })) {
+    throw new SallyportError(
+      'data_folder_exists',
+      `${data} is there already: use it, remove it, or name another with --data.`,
+    );
+  }
+  const token = chooseToken(flags);
+  const undo: (() => void)[] = [];
+  try {
+    const folder = makeSibling(data, undo);
+    for (const name of ['vault', 'token', 'journal', 'ca']) mkdirSync(join(folder, name), { mode: 0o700 });
+    const pin = choosePin(data, flags, token.own, undo);
+    const keys = await provision(token, join(folder, 'token'), pin.descriptor);
+    await createStore(join(folder, 'vault', 'sallyport.db'));
+    const installation: Installation = {
+      format: 1,
+      pkcs11Module: token.module,
+      pkcs11Token: token.label,
+      ownToken: token.own,
+      moduleEnvironment: token.environment,
+      pinFile: pin.file,
+      intakePublicKey: keys.intakePublicKey,
+      auditPublicKey: keys.auditPublicKey,
+    };
+    writeFileSync(join(folder, 'sallyport.json'), `${JSON.stringify(installation, null, 2)}\n`, {
+      mode: 0o600,
+    });
+    assignOwnership(folder);
+    renameSync(folder, data);
+    pin.close();
+    return { data, module: token.module, token: token.label, pinFile: pin.file };
+  } catch (error) {
+    for (const step of undo.reverse()) step();
+    throw error instanceof SallyportError ? error : unusable(data, error);
+  }
+}
+
+/** Makes a folder next to `data`, and the folders above where they are missing; `undo` learns how to remove them. */
+function makeSibling(data: string, undo: (() => void)[]): string {
+  const parent = dirname(data);
+  const umask = process.umask(0o077);
+  undo.push(() => process.umask(umask));
+  const firstMade = existsSync(parent) ? undefined : mkdirSync(parent, { recursive: true });
+  if (firstMade !== undefined) undo.push(() => rmSync(firstMade, { recursive: true, force: true }));
+  const folder = mkdtempSync(join(parent, `.${basename(data)}-`));
+  undo.push(() => rmSync(folder, { recursive: true, force: true }));
+  chmodSync(folder, 0o700);
+  return folder;
+}
+
+function unusable(data: string, cause: unknown): SallyportError {
+  const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+  const hint =
+    why === 'EACCES' || why === 'EPERM' || why === 'EROFS'
+      ? 'this user may not write there; name another folder with --data'
+      : 'nothing was left behind';
+  return new SallyportError('data_folder_unsafe', `${data} cannot be created (${why}): ${hint}.`, { cause });
+}

@@ -1,0 +1,50 @@
+import type { Command } from 'commander';
+import { contextOf } from './context.ts';
+import { examples } from './help.ts';
+import { note, printResult, properties } from './output.ts';
+
+interface InitFlags {
+  readonly pkcs11Module?: string;
+  readonly pkcs11Token?: string;
+  readonly pinFile?: string;
+  readonly pinFd?: string;
+}
+
+export function addInit(root: Command): void {
+  root
+    .command('init')
+    .description('Create the data folder: the token and the keys in it, and the database')
+    .option('--pkcs11-module <file>', "the HSM's PKCS#11 library (default: SoftHSM, where it is installed)")
+    .option('--pkcs11-token <label>', 'use this existing token instead of a new SoftHSM token')
+    .option(
+      '--pin-file <file>',
+      'where the new PIN goes (default: next to the data folder, DIR.pin); with an existing token, where its PIN is',
+    )
+    .option('--pin-fd <n>', 'read the PIN of an existing token from this descriptor')
+    .addHelpText(
+      'after',
+      `
+The data folder is --data, else SALLYPORT_DATA, else /var/lib/sallyport (root) or ~/.local/share/sallyport.
+SoftHSM keeps its keys in files: it has the interface of an HSM, not the protection of one.
+${examples(
+  'sallyport init',
+  'sallyport --data ./data init --pin-file ~/sallyport.pin',
+  'sallyport init --pkcs11-module /usr/lib/yubihsm_pkcs11.so --pkcs11-token YubiHSM --pin-file /etc/sallyport/pin',
+)}`,
+    )
+    .action(async (flags: InitFlags, command: Command) => {
+      const context = contextOf(command);
+      const { createDataFolder } = await import('./data-folder.ts');
+      const made = await createDataFolder(context.data, flags);
+      printResult(context.json, made, () =>
+        properties([
+          ['data folder', made.data],
+          ['token', `${made.token} (${made.module})`],
+          ['pin file', made.pinFile ?? 'none: give --pin-file to serve'],
+        ]),
+      );
+      if (made.pinFile !== null)
+        note('Without the PIN and the token the data is useless: back both up, apart from each other.');
+      note(`Next: sallyport serve${context.data === made.data ? ` --data ${made.data}` : ''}`);
+    });
+}

@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { SallyportError } from '../errors.ts';
+import { addAgent } from './agent.ts';
+import { addAudit } from './audit.ts';
+import { addCredential } from './credential.ts';
+import { reportFailure } from './failure.ts';
+import { addGrant } from './grant.ts';
+import { examples } from './help.ts';
+import { addInit } from './init.ts';
+import { addRun } from './run.ts';
+import { addServe } from './serve.ts';
+import { addService } from './service.ts';
+import { addStatus } from './status.ts';
+
+/**
+ * The command line. Prints one line on standard error and sets exit code 1 where a command fails; never throws.
+ * `argv` as Node gives it: interpreter, program, arguments.
+ */
+export async function main(argv: readonly string[]): Promise<void> {
+  process.stdout.on('error', stopWhenUnread);
+  process.stderr.on('error', stopWhenUnread);
+  try {
+    await program().parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return; // --help and --version have printed.
+      reportFailure(new SallyportError('invalid_argument', usageError(error)), wantsJson(argv));
+    } else {
+      reportFailure(error, wantsJson(argv));
+    }
+  }
+}
+
+function program(): Command {
+  const root = new Command('sallyport')
+    .description(
+      'A credential vault and TLS-terminating proxy for AI agents: requests leave with the credential, the agent never has it.',
+    )
+    .option('--data <dir>', 'data folder (or SALLYPORT_DATA)')
+    .option('--json', 'print JSON on standard output, messages on standard error')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: () => {} })
+    .exitOverride()
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport init && sallyport serve',
+        'sallyport agent add bot',
+        'sallyport credential set openai --agent bot < key.txt',
+        'sallyport run --agent bot -- curl https://api.openai.com/v1/models',
+      ),
+    );
+  root.action(() => root.outputHelp());
+  for (const add of [
+    addInit,
+    addServe,
+    addStatus,
+    addAgent,
+    addService,
+    addCredential,
+    addGrant,
+    addRun,
+    addAudit,
+  ]) {
+    add(root);
+  }
+  return root;
+}
+
+function version(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
+}
+
+/** Commander's message as one sentence: no "error: " before it, no line break before its suggestion. */
+function usageError(error: CommanderError): string {
+  const message = error.message.replace(/^error: /, '').replace(/\s+/g, ' ');
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.)?]$/.test(message) ? '' : '.'} Try --help.`;
+}
+
+/** Read from the arguments themselves, for errors met before they are parsed. What follows `--` is not ours. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return argv.slice(2, end < 0 ? undefined : end).includes('--json');
+}
+
+/** A reader such as `head` that has gone is no error. */
+function stopWhenUnread(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+  throw error;
+}

@@ -1,0 +1,64 @@
+import type { Command } from 'commander';
+import { contextOf, requireDataFolder } from './context.ts';
+import { examples } from './help.ts';
+import { note } from './output.ts';
+import { noteListening } from './proxy-url.ts';
+import type { ServeFlags } from './serve-options.ts';
+
+export function addServe(root: Command): void {
+  root
+    .command('serve')
+    .description('Run keyholder, vault and proxy workers in the foreground')
+    .option('--config <file>', 'settings as JSON; flags override them')
+    .option('--proxy-listen <host:port>', 'where agents connect (default: 127.0.0.1:7080)')
+    .option('--api-listen <host:port>', 'where the management API listens (default: 127.0.0.1:7070)')
+    .option('--workers <n>', 'proxy workers (default: one per core, at most 4)')
+    .option('--isolation <kind>', 'auto, uid, bubblewrap, copy or none (default: auto)')
+    .option('--pin-file <file>', 'file with the PIN (default: the systemd credential, else what init noted)')
+    .option('--upstream-ca <file>', "PEM added to the system's roots when servers are verified")
+    .option('--upstream-resolve <mapping...>', "HOST:PORT=ADDRESS:PORT, like curl's --connect-to")
+    .option('--upstream-allow <cidr...>', 'private addresses that may be dialled; otherwise none is')
+    .addHelpText(
+      'after',
+      `
+SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends.
+${examples(
+  'sallyport serve',
+  'sallyport serve --workers 2 --proxy-listen 0.0.0.0:7080',
+  'sallyport serve --upstream-resolve api.test:443=127.0.0.1:8443 --upstream-allow 127.0.0.0/8',
+)}`,
+    )
+    .action(async (flags: ServeFlags, command: Command) => {
+      const context = contextOf(command);
+      requireDataFolder(context);
+      const { serveOptions } = await import('./serve-options.ts');
+      const { startSupervisor } = await import('../supervisor/supervisor.ts');
+      const stop = stopSignal();
+      const running = await startSupervisor(await serveOptions(context.data, flags));
+      const listening = { proxy: url(running.proxy), api: url(running.api) };
+      const forget = noteListening(context.data, listening);
+      if (context.json) process.stdout.write(`${JSON.stringify({ event: 'ready', ...listening })}\n`);
+      else process.stdout.write(`Sallyport is ready: proxy ${listening.proxy}, API ${listening.api}\n`);
+      const keptAlive = setInterval(() => {}, 60_000);
+      try {
+        const signal = await Promise.race([stop, running.failed]);
+        note(`sallyport: ${signal}: finishing the requests in hand`);
+        await running.drain();
+      } finally {
+        clearInterval(keptAlive);
+        forget();
+      }
+      process.exit(0); // Whatever still holds the loop is of no more use.
+    });
+}
+
+/** Resolves at the first signal to end; later ones change nothing, whoever else got them too. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, resolve);
+  });
+}
+
+function url({ host, port }: { host: string; port: number }): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

@@ -1,0 +1,114 @@
+import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { domainToASCII } from 'node:url';
+import { z } from 'zod';
+import { SallyportError } from './errors.ts';
+
+/**
+ * Every setting of `serve`, with its default: the shape of the file that `--config` names (JSON). A flag of the same
+ * name overrides it. What `init` chose, once and for all, is in the data folder's `sallyport.json` instead.
+ */
+
+const HOST_PORT = /^(?:\[(?<ipv6>[0-9a-fA-F:.]+)\]|(?<name>[^:[\]]+)):(?<port>\d{1,5})$/;
+
+/** `HOST:PORT`, an IPv6 address in brackets; port 0 lets the system choose. */
+const Listener = z.string().transform((text, context) => {
+  const address = hostPort(text);
+  if (address) return address;
+  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 127.0.0.1:7080` });
+  return z.NEVER;
+});
+
+/** `HOST:PORT=ADDRESS:PORT`: where that host and port is dialled, whatever its name resolves to. */
+const Resolve = z.string().transform((text, context) => {
+  const [from, to, ...more] = text.split('=');
+  const source = hostPort(from ?? '');
+  const target = hostPort(to ?? '');
+  const host = source && (isIP(source.host) ? source.host : domainToASCII(source.host));
+  if (more.length === 0 && source?.port && host && target?.port && isIP(target.host)) {
+    return { host, port: source.port, address: target.host, toPort: target.port };
+  }
+  context.addIssue({
+    code: 'custom',
+    message: `"${text}" is not HOST:PORT=ADDRESS:PORT, such as api.example.com:443=127.0.0.1:8443`,
+  });
+  return z.NEVER;
+});
+
+/** A block of addresses in CIDR notation. */
+const Cidr = z.string().transform((text, context) => {
+  const [address = '', prefix = ''] = text.split('/');
+  const bits = isIP(address) === 4 ? 32 : 128;
+  if (isIP(address) && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits && text === `${address}/${prefix}`)
+    return text;
+  context.addIssue({ code: 'custom', message: `"${text}" is not a CIDR block, such as 10.0.0.0/8` });
+  return z.NEVER;
+});
+
+const count = (least: number, most: number) => z.number().int().min(least).max(most);
+const SECOND = 1_000;
+const HOUR = 3_600 * SECOND;
+
+export const Settings = z.strictObject({
+  /** Where agents connect. */
+  proxyListen: Listener.prefault('127.0.0.1:7080'),
+  /** Where the management API listens. */
+  apiListen: Listener.prefault('127.0.0.1:7070'),
+  /** Proxy workers; a core each, at most 4 unless told. */
+  workers: count(1, 64).prefault(() => Math.min(availableParallelism(), 4)),
+  /** How the processes are kept apart: see ARCHITECTURE.md. `auto` takes the best there is, or refuses. */
+  isolation: z.enum(['auto', 'uid', 'bubblewrap', 'copy', 'none']).prefault('auto'),
+  /** File with the token's PIN; null: the one that `init` noted. */
+  pinFile: z.string().nullable().prefault(null),
+  /** PEM file of authorities trusted for upstreams besides the system's. */
+  upstreamCa: z.string().nullable().prefault(null),
+  upstreamResolve: z.array(Resolve).max(1_000).prefault([]),
+  /** Private address blocks that may be dialled; otherwise none is. */
+  upstreamAllow: z.array(Cidr).max(1_000).prefault([]),
+  /** Decrypted credentials that each worker keeps at hand, in locked memory. */
+  hotSecrets: z
+    .strictObject({
+      count: count(1, 100_000).prefault(1_024),
+      /** At most 5 minutes: how long a worker can go on without the HSM. */
+      maxAgeMs: count(1, 300_000).prefault(300_000),
+      arenaBytes: count(65_536, 64 * 1024 * 1024).prefault(2 * 1024 * 1024),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      /** Of a request's or response's head, in bytes and in fields; and of a request's target. */
+      headBytes: count(1_024, 1024 * 1024).prefault(65_536),
+      headFields: count(16, 10_000).prefault(200),
+      targetBytes: count(256, 65_536).prefault(16_384),
+      /** Time for a whole head to arrive. */
+      headTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
+      /** Time without a byte after which an idle connection is closed. */
+      idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
+      connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
+      /** Time from the request's end to the response's head: models may think for minutes. */
+      responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
+      tunnelsPerAgent: count(1, 100_000).prefault(1_000),
+    })
+    .prefault({}),
+});
+export type Settings = z.output<typeof Settings>;
+
+/** Parses settings. Throws `invalid_settings`, naming each setting that is wrong. */
+export function parseSettings(input: unknown): Settings {
+  const result = Settings.safeParse(input);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) => {
+    const at = issue.path.join('.');
+    return at === '' ? issue.message : `${at}: ${issue.message}`;
+  });
+  throw new SallyportError('invalid_settings', `Settings cannot be used: ${issues.join('; ')}.`);
+}
+
+function hostPort(text: string): { host: string; port: number } | undefined {
+  const groups = HOST_PORT.exec(text)?.groups;
+  const host = groups?.ipv6 ?? groups?.name;
+  const port = Number(groups?.port);
+  if (host === undefined || !(port <= 65_535)) return undefined;
+  if (groups?.ipv6 !== undefined && isIP(host) !== 6) return undefined;
+  return { host, port };
+}
