@@ -33,6 +33,7 @@ export const ERRORS = {
   upstream_invalid: { status: 502, retryable: true },
   upstream_closed: { status: 502, retryable: true },
   upstream_timeout: { status: 504, retryable: true },
+  client_closed: { status: 499, retryable: true },
   internal: { status: 500, retryable: true },
   // What the command line and the API can meet.
   invalid_argument: { status: 400, retryable: false },

@@ -2,6 +2,7 @@ import { quote } from '../../audit/ascii.ts';
 import type { FlushCallback, JournalWriter } from '../../audit/journal.ts';
 import type { OutcomeRecord, RequestRecord, ScrubRecord } from '../../audit/record.ts';
 import { timestamp } from '../../audit/timestamp.ts';
+import type { SallyportError } from '../../errors.ts';
 
 /**
  * What is known of a request before it is forwarded. `path` is the path as received: bytes, or their Latin-1 text;
@@ -33,6 +34,17 @@ export class RequestJournal {
     );
     this.#writer.onFlush(then);
     return id;
+  }
+
+  /** Records a request that is refused with `error`; `then` as for `intent`: only then is it answered. */
+  refusal(
+    asked: Pick<Intent, 'agent' | 'method' | 'host' | 'port' | 'path'>,
+    error: SallyportError,
+    then: FlushCallback,
+  ): void {
+    const none = { service: null, credential: null, version: null };
+    const decision = error.status === 403 ? 'denied' : 'refused';
+    this.intent({ ...asked, ...none, decision, reason: error.code }, then);
   }
 
   /** Records how the forwarded request `id` ended. Times in milliseconds, written to the microsecond. */

@@ -1,0 +1,363 @@
+import type { Rule } from '../channel/messages/policy.ts';
+import { SallyportError } from '../errors.ts';
+import { isFor, originForm } from './authority.ts';
+import { createBodyReader } from './http/body.ts';
+import type { BodyReader, RequestHead } from './http/message.ts';
+import { splitPath } from './http/target.ts';
+import { type CompiledInjection, compileInjection } from './injection/registry.ts';
+import { writeRequestHead } from './injection/request-head.ts';
+import { asSallyportError, problemResponse } from './problem.ts';
+import { Relay } from './relay.ts';
+import type { Lease } from './secrets/hot-secrets.ts';
+import type { Tunnel } from './tunnel.ts';
+import type { UpstreamConnection } from './upstream/pool.ts';
+import { secretKey, type Worker } from './worker.ts';
+
+/** RFC 9110, 9.2.2: what may be sent again when a connection that was idle turns out to be dead. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+
+/**
+ * One request and its answer: decided by the policy in force, its secret leased, its connection at hand, its record
+ * written, and only then forwarded. Every way out passes #finish, which ends the lease and completes the record.
+ */
+export class Exchange {
+  readonly tunnel: Tunnel;
+  readonly head: RequestHead;
+  readonly #worker: Worker;
+  readonly #path: string;
+  readonly #misdirected: boolean;
+  readonly #startedAt = performance.now();
+  readonly #body: BodyReader;
+  readonly #abort = new AbortController();
+  #rule: Rule | undefined;
+  #revision = 0;
+  #lease: Lease | undefined;
+  #upstream: UpstreamConnection | undefined;
+  #relay: Relay | undefined;
+  #record: number | undefined;
+  #forwardedAt = 0;
+  #retried = false;
+  #agentEnded = false;
+  #over = false;
+  #bytesUp = 0;
+  #deadline = Number.POSITIVE_INFINITY;
+
+  constructor(tunnel: Tunnel, head: RequestHead, misdirected: boolean) {
+    this.tunnel = tunnel;
+    this.head = head;
+    this.#worker = tunnel.worker;
+    this.#misdirected = misdirected;
+    this.#path = splitPath(head.bytes, head.targetStart, head.targetEnd);
+    this.#body = createBodyReader(head.framing, 'request', tunnel.worker.settings.limits);
+  }
+
+  /** Whether the request's body is not whole yet. */
+  get wantsBody(): boolean {
+    return !this.#body.done;
+  }
+
+  /** Whether bytes of the body can go on now. */
+  get takesBody(): boolean {
+    return !this.#body.done && this.#relay !== undefined;
+  }
+
+  start(): void {
+    try {
+      this.#rule = this.#decide();
+      this.#lease = this.#worker.stages.secrets.get(secretKey(this.#rule.credential, this.#rule.version));
+      this.#upstream = this.#worker.stages.pool.takeIdle(this.#destination(this.#rule));
+      if (this.#lease && this.#upstream) this.#commit(this.#rule);
+      else void this.#prepare(this.#rule);
+    } catch (error) {
+      this.#refuse(asSallyportError(error));
+    }
+  }
+
+  /** Steps 3 and 4 of a request's walk: is it for this host, and may this agent make it? */
+  #decide(): Rule {
+    const { tunnel, head } = this;
+    const unavailable = this.#worker.refusal();
+    if (unavailable) throw unavailable;
+    if (head.method === 'CONNECT' || head.method === 'TRACE') {
+      throw new SallyportError(
+        'method_not_supported',
+        `${head.method} is not carried inside a tunnel, so nothing was sent: use another method.`,
+      );
+    }
+    if (this.#misdirected || !isFor(head, tunnel.host, tunnel.port, tunnel.authority)) {
+      throw new SallyportError(
+        'misdirected_request',
+        `The request names another host than the tunnel to ${tunnel.host}: open a tunnel to the host that you mean.`,
+      );
+    }
+    this.#revision = this.#worker.policy.revision;
+    const found = this.#worker.policy.match(tunnel.agent, tunnel.host, tunnel.port, head.method, this.#path);
+    if ('code' in found) throw new SallyportError(found.code, found.message);
+    return found;
+  }
+
+  #destination(rule: Rule) {
+    return {
+      host: this.tunnel.host,
+      port: this.tunnel.port,
+      agent: this.tunnel.agent,
+      identity: `${rule.credential} ${rule.version}`,
+    };
+  }
+
+  /** The slow way: the secret from the vault, a new connection, or both at once. */
+  async #prepare(rule: Rule): Promise<void> {
+    const opening =
+      this.#upstream ?? this.#worker.stages.pool.open(this.#destination(rule), this.#abort.signal);
+    const [leased, opened] = await Promise.allSettled([this.#lease ?? this.#fetchSecret(rule), opening]);
+    if (leased.status === 'fulfilled') this.#lease = leased.value;
+    if (opened.status === 'fulfilled') this.#upstream = opened.value;
+    const failure = [leased, opened].find((each) => each.status === 'rejected');
+    if (this.#over) this.#letGo();
+    else if (failure) this.#refuse(asSallyportError(failure.reason));
+    else this.#commit(rule);
+  }
+
+  async #fetchSecret(rule: Rule): Promise<Lease> {
+    const { vault, secrets } = this.#worker.stages;
+    const { host, port, agent, token } = this.tunnel;
+    const { credential, version } = rule;
+    const asked = { agent, rule: rule.id, credential, version, host, port };
+    return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+  }
+
+  /** Writes the record; forwards once it is in the file (promise 5). */
+  #commit(rule: Rule): void {
+    const { tunnel, head } = this;
+    const intent = {
+      agent: tunnel.agentName,
+      method: head.method,
+      host: tunnel.host,
+      port: tunnel.port,
+      path: this.#path,
+      service: rule.service,
+      credential: rule.credential,
+      version: rule.version,
+      decision: 'injected' as const,
+      reason: rule.id,
+    };
+    this.#record = this.#worker.stages.journal.intent(intent, (error) => {
+      if (this.#over) return;
+      if (error) this.#answer(error);
+      else this.#forward(rule);
+    });
+  }
+
+  #forward(rule: Rule): void {
+    // The policy may have changed since the decision: what is sent now must be right now (promise 7).
+    if (this.lostItsRight()) {
+      return this.#answer(
+        new SallyportError(
+          'policy_denied',
+          'The grant was changed while the request was prepared: send it again.',
+        ),
+      );
+    }
+    const { head, tunnel } = this;
+    const { pool } = this.#worker.stages;
+    if (this.#upstream?.socket.destroyed) this.#upstream = pool.takeIdle(this.#destination(rule));
+    if (!this.#upstream) return void this.#reconnect(rule);
+    const upstream = this.#upstream;
+    const lease = this.#lease;
+    if (!lease) return this.#answer(asSallyportError(new Error('forwarded without a lease')));
+    let bytes: Buffer;
+    let relay: Relay;
+    try {
+      const injection = compileInjection(rule.inject);
+      const outgoing = {
+        head,
+        target: originForm(head),
+        injection,
+        fields: lease.fields,
+        identityOnly: true,
+      };
+      bytes = writeRequestHead({ ...outgoing, authority: tunnel.authority }).bytes;
+      relay = new Relay(this, tunnel, upstream, scrubTargets(lease, injection));
+    } catch (error) {
+      return this.#answer(asSallyportError(error));
+    }
+    this.#relay = relay;
+    this.#forwardedAt = performance.now();
+    this.#deadline = this.#forwardedAt + this.#worker.settings.limits.responseTimeoutMs;
+    this.#bytesUp += bytes.length;
+    upstream.handler = relay;
+    // One write on an idle, secured socket leaves no copy behind; wiped as soon as it is encrypted.
+    upstream.socket.write(bytes, () => bytes.fill(0));
+    if (!this.#body.done) tunnel.continue();
+  }
+
+  async #reconnect(rule: Rule): Promise<void> {
+    try {
+      const opened = await this.#worker.stages.pool.open(this.#destination(rule), this.#abort.signal);
+      this.#upstream = opened;
+      if (this.#over) this.#letGo();
+      else this.#forward(rule);
+    } catch (error) {
+      if (!this.#over) this.#answer(asSallyportError(error));
+    }
+  }
+
+  /** Passes on the body's bytes in `chunk` from `at`, framing kept; returns the offset after them. */
+  forwardBody(chunk: Buffer, at: number): number {
+    const upstream = this.#upstream;
+    if (!upstream) return chunk.length;
+    let end: number;
+    try {
+      end = this.#body.read(chunk, at);
+    } catch (error) {
+      this.#bodyBroke(asSallyportError(error));
+      return chunk.length;
+    }
+    if (end > at) {
+      this.#bytesUp += end - at;
+      if (!upstream.socket.write(chunk.subarray(at, end))) {
+        this.tunnel.pauseAgent();
+        upstream.socket.once('drain', () => this.tunnel.resumeAgent());
+      }
+    }
+    return end;
+  }
+
+  /** A body that breaks off or is malformed: the upstream never sees it complete, the agent gets its answer or a close. */
+  #bodyBroke(error: SallyportError): void {
+    this.#upstream?.destroy();
+    this.#upstream = undefined;
+    if (this.#relay?.started) this.#finish(null, error.code, () => this.tunnel.destroy());
+    else this.#answer(error);
+  }
+
+  /** Asked when a new policy is in force: does it still allow this request with this very credential? */
+  lostItsRight(): boolean {
+    const { policy } = this.#worker;
+    const rule = this.#rule;
+    if (!rule || policy.revision === this.#revision) return false;
+    const { agent, host, port } = this.tunnel;
+    const found = policy.match(agent, host, port, this.head.method, this.#path);
+    this.#revision = policy.revision;
+    return 'code' in found || found.credential !== rule.credential || found.version !== rule.version;
+  }
+
+  /** The upstream went away before it answered. True where the request was sent again on a new connection. */
+  retry(): boolean {
+    const rule = this.#rule;
+    const repeatable = IDEMPOTENT.has(this.head.method) && this.head.framing.kind === 'none';
+    if (!rule || !repeatable || this.#retried || !this.#upstream?.reused || this.#over) return false;
+    this.#retried = true;
+    this.#relay = undefined;
+    this.#upstream = undefined;
+    void this.#reconnect(rule);
+    return true;
+  }
+
+  /** The final answer's head is here: from now on only the peers decide how long it takes. */
+  responseStarted(): void {
+    this.#deadline = Number.POSITIVE_INFINITY;
+  }
+
+  /** The answer is whole and with the agent. `reusable`: the upstream connection can take another request. */
+  responseDone(status: number, reusable: boolean, persistent: boolean): void {
+    const whole = this.#body.done;
+    if (reusable && whole) this.#upstream?.release();
+    else this.#upstream?.destroy();
+    this.#upstream = undefined;
+    this.#finish(status, null, () => this.tunnel.exchangeDone(persistent && whole && this.head.persistent));
+  }
+
+  /** The answer cannot be had or finished. A started one is cut so that it cannot pass for whole. */
+  responseFailed(error: SallyportError, started: boolean): void {
+    this.#upstream?.destroy();
+    this.#upstream = undefined;
+    if (started) this.#finish(null, error.code, () => this.tunnel.destroy());
+    else this.#answer(error);
+  }
+
+  scrubbed(where: 'head' | 'body' | 'trailer', hits: number): void {
+    if (this.#record !== undefined) this.#worker.stages.journal.scrubbed(this.#record, where, hits);
+  }
+
+  agentDrained(): void {
+    this.#relay?.agentDrained();
+  }
+
+  /** The agent closed its side: its request, if whole, is still answered (half-close). */
+  agentEnded(): void {
+    this.#agentEnded = true;
+    if (!this.#body.done) this.tunnel.destroy();
+  }
+
+  /** The agent's connection is gone: nothing more to do for it, and nothing more for the upstream to do. */
+  agentGone(): void {
+    if (!this.#over) this.#finish(null, 'client_closed', () => {});
+  }
+
+  checkDeadlines(now: number): void {
+    if (now < this.#deadline || this.#over) return;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
+    this.responseFailed(new SallyportError('upstream_timeout', message), this.#relay?.started ?? false);
+  }
+
+  /** Refuses a request of which nothing was forwarded: the record first, then the answer. */
+  #refuse(error: SallyportError): void {
+    const { tunnel, head } = this;
+    const asked = {
+      agent: tunnel.agentName,
+      method: head.method,
+      host: tunnel.host,
+      port: tunnel.port,
+      path: this.#path,
+    };
+    this.#worker.stages.journal.refusal(asked, error, (unwritten) => {
+      if (!this.#over) this.#answer(unwritten ?? error);
+    });
+  }
+
+  #answer(error: SallyportError): void {
+    // With a body still coming the connection cannot be used again: where the next request begins would be a guess.
+    const close = !this.#body.done || !this.head.persistent || this.#agentEnded;
+    this.tunnel.write(
+      problemResponse(error, { close, bodiless: this.head.method === 'HEAD', reason: false }),
+      undefined,
+    );
+    this.#finish(error.status, error.code, () => this.tunnel.exchangeDone(!close));
+  }
+
+  #finish(status: number | null, error: string | null, then: () => void): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#abort.abort();
+    if (this.#record !== undefined) {
+      const now = performance.now();
+      this.#worker.stages.journal.outcome(this.#record, {
+        status,
+        error,
+        overheadMs: (this.#forwardedAt || now) - this.#startedAt,
+        totalMs: now - this.#startedAt,
+        bytesUp: this.#bytesUp,
+        bytesDown: this.#relay?.bytesDown ?? 0,
+      });
+    }
+    this.#letGo();
+    then();
+  }
+
+  #letGo(): void {
+    this.#relay?.destroy();
+    this.#lease?.release();
+    this.#lease = undefined;
+    this.#upstream?.destroy();
+    this.#upstream = undefined;
+  }
+}
+
+/** What to look for in the answer: the secret fields as leased, and new buffers for the forms in which they travel. */
+function scrubTargets(lease: Lease, injection: CompiledInjection): { leased: Buffer[]; owned: Buffer[] } {
+  const leased: Buffer[] = [];
+  for (const { value, secret } of lease.fields.values()) if (secret) leased.push(value);
+  return { leased, owned: injection.scrubTargets(lease.fields) };
+}

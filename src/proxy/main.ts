@@ -1,0 +1,99 @@
+import type net from 'node:net';
+import { parseArgs } from 'node:util';
+import { JournalWriter } from '../audit/journal.ts';
+import { Channel } from '../channel/channel.ts';
+import { ToWorker } from '../channel/messages/worker.ts';
+import { SallyportError } from '../errors.ts';
+import { startHeads } from './journal/heads.ts';
+import { RequestJournal } from './journal/request-journal.ts';
+import { Leaves } from './leaves.ts';
+import { listen } from './listener.ts';
+import { Arena } from './secrets/arena.ts';
+import { HotSecrets } from './secrets/hot-secrets.ts';
+import { AddressGuard } from './upstream/address-guard.ts';
+import { UpstreamPool } from './upstream/pool.ts';
+import { Resolver } from './upstream/resolve.ts';
+import { VaultClient } from './vault-client.ts';
+import { Worker } from './worker.ts';
+
+/**
+ * A proxy worker. Descriptor 0 is its journal, 3 its channel to the vault, which sends the settings and the policy
+ * first. It opens no file of its own and holds no key but that of its leaves.
+ */
+const JOURNAL_DESCRIPTOR = 0;
+const CHANNEL_DESCRIPTOR = 3;
+/** Promise 6: a worker that lost its vault ends after this long. */
+const ORPHAN_MS = 30_000;
+const DRAIN_MS = 8_000;
+const LOOKUPS_PER_AGENT = 16;
+
+const { values } = parseArgs({ options: { journal: { type: 'string' } } });
+const writer = new JournalWriter(JOURNAL_DESCRIPTOR, values.journal ?? '');
+let worker: Worker | undefined;
+let server: net.Server | undefined;
+let stopHeads = (): void => {};
+
+const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header) => {
+  const message = ToWorker.parse(header);
+  if (message.type === 'start') await start(message);
+  else if (message.type === 'snapshot') worker?.replacePolicy(message.snapshot);
+  else if (message.type === 'drain') drain();
+  return { header: {} };
+});
+const vault = new VaultClient(channel);
+
+channel.onClose = () => {
+  worker?.vaultGone();
+  if (!worker) process.exit(1);
+  setTimeout(() => process.exit(1), ORPHAN_MS);
+};
+process.on('SIGTERM', drain);
+process.on('SIGINT', () => {}); // Ctrl-C reaches the whole group: the supervisor decides the order
+
+async function start({ settings, snapshot }: Extract<ToWorker, { type: 'start' }>): Promise<void> {
+  if (worker) throw new SallyportError('internal', 'A worker was started twice.');
+  const { limits, hotSecrets } = settings;
+  const arena = new Arena(hotSecrets.arenaBytes);
+  if (!arena.locked)
+    process.stderr.write('sallyport: secret memory could not be locked: raise `ulimit -l`\n');
+  worker = new Worker(
+    settings,
+    {
+      vault,
+      leaves: new Leaves(vault),
+      secrets: new HotSecrets({ count: hotSecrets.count, maxAgeMs: hotSecrets.maxAgeMs, arena }),
+      journal: new RequestJournal(writer),
+      pool: new UpstreamPool({
+        connect: { timeoutMs: limits.connectTimeoutMs },
+        ca: { system: settings.systemCa, extra: settings.upstreamCa },
+        guard: new AddressGuard({ allow: settings.upstreamAllow, ownListeners: settings.ownListeners }),
+        resolver: new Resolver({
+          overrides: settings.upstreamResolve,
+          timeoutMs: limits.connectTimeoutMs,
+          maxConcurrentPerAgent: LOOKUPS_PER_AGENT,
+        }),
+      }),
+    },
+    snapshot,
+  );
+  stopHeads = startHeads(writer, ({ file, link, hash }) => vault.head(file, link, hash));
+  server = await listen(worker);
+}
+
+/** Takes no more connections, lets each tunnel end what it carries, and exits when none is left. */
+function drain(): void {
+  if (!worker || worker.draining) return void (worker ?? process.exit(0));
+  worker.drain();
+  server?.close();
+  const end = (): void => {
+    stopHeads();
+    setTimeout(() => process.exit(0), 20); // lets the last head out
+  };
+  const timer = setInterval(() => {
+    if (worker?.tunnels.size === 0) {
+      clearInterval(timer);
+      end();
+    }
+  }, 20);
+  setTimeout(end, DRAIN_MS);
+}

@@ -1,0 +1,222 @@
+import type net from 'node:net';
+import tls from 'node:tls';
+import { SallyportError } from '../errors.ts';
+import { authorityText } from './authority.ts';
+import { Exchange } from './exchange.ts';
+import { RequestReader } from './http/request.ts';
+import { canonicalHost } from './http/target.ts';
+import { authenticate } from './policy/authenticate.ts';
+import { asSallyportError, problemResponse } from './problem.ts';
+import type { Worker } from './worker.ts';
+
+/** Requests that an agent sends ahead of the answer are held up to here; then it is no longer read. */
+const MAX_HELD = 64 * 1024;
+const LINGER_MS = 1_000;
+
+type Phase = 'handshake' | 'idle' | 'head' | 'exchange' | 'closing';
+
+/**
+ * One agent's way to one host and port, TLS ended here: reads requests one after another, each an Exchange, answers
+ * in order. Rights are not decided here: every request is.
+ */
+export class Tunnel {
+  readonly worker: Worker;
+  readonly agent: string;
+  readonly host: string;
+  readonly port: number;
+  readonly token: Buffer;
+  /** How a request to this tunnel's host and port names them. */
+  readonly authority: string;
+  #agentName: string;
+  #socket: tls.TLSSocket | undefined;
+  readonly #reader: RequestReader;
+  #exchange: Exchange | undefined;
+  #held: Buffer | undefined;
+  #phase: Phase = 'handshake';
+  #deadline: number;
+  #misdirected = false;
+  #ended = false;
+  #destroyed = false;
+
+  constructor(
+    worker: Worker,
+    to: { agent: { id: string; name: string }; token: Buffer; host: string; port: number },
+  ) {
+    this.worker = worker;
+    this.agent = to.agent.id;
+    this.#agentName = to.agent.name;
+    this.host = to.host;
+    this.port = to.port;
+    this.token = to.token;
+    this.authority = authorityText(to.host, to.port);
+    this.#reader = new RequestReader(worker.settings.limits);
+    this.#deadline = performance.now() + worker.settings.limits.headTimeoutMs;
+  }
+
+  get agentName(): string {
+    return this.#agentName;
+  }
+
+  /** Takes the connection over, its CONNECT answered. */
+  open(raw: net.Socket, secureContext: tls.SecureContext): void {
+    const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
+    this.#socket = socket;
+    raw.on('error', () => this.destroy());
+    raw.on('close', () => this.destroy());
+    socket.on('error', () => this.destroy());
+    socket.on('close', () => this.destroy());
+    socket.on('secure', () => this.#secured(socket));
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('end', () => this.#onEnd());
+    socket.on('drain', () => this.#exchange?.agentDrained());
+  }
+
+  #secured(socket: tls.TLSSocket): void {
+    // RFC 9110, 7.4: answered as a request misdirected, once there is a request to answer.
+    const name: unknown = Reflect.get(socket, 'servername');
+    this.#misdirected = typeof name === 'string' && name !== '' && !this.#isOurHost(name);
+    this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
+  }
+
+  #isOurHost(name: string): boolean {
+    try {
+      return canonicalHost(name) === this.host;
+    } catch {
+      return false; // not a host at all, so not this one
+    }
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#phase === 'closing') return;
+    if (this.#held) this.#hold(chunk, 0);
+    else this.#process(chunk);
+  }
+
+  #process(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length && this.#phase !== 'closing') {
+      const exchange = this.#exchange;
+      if (exchange) {
+        if (!exchange.takesBody) return this.#hold(chunk, at);
+        at = exchange.forwardBody(chunk, at);
+        continue;
+      }
+      try {
+        const end = this.#reader.read(chunk, at);
+        if (end < 0) {
+          if (this.#phase === 'idle') this.#await('head', this.worker.settings.limits.headTimeoutMs);
+          return;
+        }
+        at = end;
+      } catch (error) {
+        return this.#refuseUnread(asSallyportError(error));
+      }
+      this.#await('exchange', Number.POSITIVE_INFINITY);
+      this.#exchange = new Exchange(this, this.#reader.head, this.#misdirected);
+      this.#exchange.start();
+    }
+  }
+
+  #hold(chunk: Buffer, at: number): void {
+    const rest = chunk.subarray(at);
+    this.#held = this.#held ? Buffer.concat([this.#held, rest]) : rest;
+    if (this.#held.length > MAX_HELD || this.#exchange?.wantsBody) this.#socket?.pause();
+  }
+
+  /** The exchange can take (more of) the request's body now, or is over: what was held goes on. */
+  continue(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held) this.#process(held);
+    if (!this.#held) this.#socket?.resume();
+  }
+
+  pauseAgent(): void {
+    this.#socket?.pause();
+  }
+
+  resumeAgent(): void {
+    if (!this.#held) this.#socket?.resume();
+  }
+
+  /**
+   * Writes to the agent; false where it should wait for `agentDrained`. `wiped` is zeroed once the bytes have been
+   * encrypted: they may have held a credential before it was overwritten.
+   */
+  write(bytes: Buffer, wiped: Buffer | undefined): boolean {
+    const socket = this.#socket;
+    if (!socket || this.#destroyed) return true;
+    if (!wiped) return socket.write(bytes);
+    return socket.write(bytes, () => wiped.fill(0));
+  }
+
+  /** The exchange ended with its answer whole; `persistent`: the connection can take another request. */
+  exchangeDone(persistent: boolean): void {
+    this.#exchange = undefined;
+    this.#reader.reset();
+    if (!persistent || this.#ended || this.worker.draining) return this.#close();
+    this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
+    if (this.#held) this.continue();
+  }
+
+  /** A head that cannot be read: recorded, answered, closed. */
+  #refuseUnread(error: SallyportError): void {
+    this.#phase = 'closing';
+    const asked = { agent: this.#agentName, method: '', host: this.host, port: this.port, path: '' };
+    this.worker.stages.journal.refusal(asked, error, () => {
+      this.write(problemResponse(error, { close: true, bodiless: false, reason: false }), undefined);
+      this.#close();
+    });
+  }
+
+  /** Ends our side, reading on for a moment so that unread bytes do not reset the answer away. */
+  #close(): void {
+    this.#held = undefined;
+    this.#await('closing', LINGER_MS);
+    this.#socket?.end();
+    this.#socket?.resume();
+  }
+
+  #onEnd(): void {
+    this.#ended = true;
+    if (!this.#exchange) return this.#close();
+    this.#exchange.agentEnded();
+  }
+
+  #await(phase: Phase, withinMs: number): void {
+    this.#phase = phase;
+    this.#deadline = performance.now() + withinMs;
+  }
+
+  checkDeadlines(now: number): void {
+    this.#exchange?.checkDeadlines(now);
+    if (now < this.#deadline) return;
+    if (this.#phase === 'head') {
+      const why = 'The head of the request did not arrive in time: send it in one go.';
+      this.#refuseUnread(new SallyportError('request_timeout', why));
+    } else if (this.#phase === 'idle') this.#close();
+    else this.destroy();
+  }
+
+  /** A new policy is in force: an agent without a right to be here is cut off, and so is a stream without one. */
+  recheck(): void {
+    const agent = authenticate(this.worker.policy, this.#agentName, this.token);
+    if (agent?.id !== this.agent || this.#exchange?.lostItsRight()) this.destroy();
+  }
+
+  drain(): void {
+    if (!this.#exchange) this.#close();
+  }
+
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#phase = 'closing';
+    this.worker.dismiss(this);
+    this.#exchange?.agentGone();
+    this.#exchange = undefined;
+    this.#socket?.destroy();
+    this.#held = undefined;
+    this.token.fill(0);
+  }
+}

@@ -1,0 +1,102 @@
+import type { Snapshot } from '../channel/messages/policy.ts';
+import type { WorkerSettings } from '../channel/messages/worker.ts';
+import type { SallyportError } from '../errors.ts';
+import { pathIsUnambiguous } from './http/path.ts';
+import type { RequestJournal } from './journal/request-journal.ts';
+import type { Leaves } from './leaves.ts';
+import { PolicyTable } from './policy/match.ts';
+import type { HotSecrets } from './secrets/hot-secrets.ts';
+import type { Tunnel } from './tunnel.ts';
+import type { UpstreamPool } from './upstream/pool.ts';
+import { type VaultClient, vaultUnavailable } from './vault-client.ts';
+
+/** Promise 6: without a vault, what is hot is used this long and no longer. */
+const VAULT_GRACE_MS = 5_000;
+const TICK_MS = 500;
+
+export interface Stages {
+  readonly vault: VaultClient;
+  readonly leaves: Leaves;
+  readonly secrets: HotSecrets;
+  readonly journal: RequestJournal;
+  readonly pool: UpstreamPool;
+}
+
+/** The key of a credential version among the hot secrets. */
+export function secretKey(credential: string, version: number): string {
+  return `${credential} ${version}`;
+}
+
+/** What the tunnels of this process share: the policy in force, the stages, and who is open. */
+export class Worker {
+  readonly settings: WorkerSettings;
+  readonly stages: Stages;
+  readonly tunnels = new Set<Tunnel>();
+  readonly #tunnelsOf = new Map<string, number>();
+  #policy: PolicyTable;
+  #vaultGoneAt: number | undefined;
+  draining = false;
+
+  constructor(settings: WorkerSettings, stages: Stages, snapshot: Snapshot) {
+    this.settings = settings;
+    this.stages = stages;
+    this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
+    setInterval(() => this.#tick(), TICK_MS).unref();
+  }
+
+  get policy(): PolicyTable {
+    return this.#policy;
+  }
+
+  /**
+   * Puts a snapshot in force: when this returns, no request is decided by the old one, secrets that no rule names any
+   * more are wiped (or are, when the exchange that holds them is cut below), and live streams without a right are cut.
+   */
+  replacePolicy(snapshot: Snapshot): void {
+    if (snapshot.revision <= this.#policy.revision) return;
+    this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
+    for (const tunnel of this.tunnels) tunnel.recheck();
+    this.stages.secrets.retain(
+      new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version))),
+    );
+  }
+
+  vaultGone(): void {
+    this.#vaultGoneAt ??= performance.now();
+  }
+
+  /** Why no request may be forwarded now, if so. */
+  refusal(): SallyportError | undefined {
+    if (this.#vaultGoneAt === undefined || performance.now() - this.#vaultGoneAt < VAULT_GRACE_MS)
+      return undefined;
+    return vaultUnavailable();
+  }
+
+  /** Counts the tunnel in; false where its agent has too many. */
+  admit(tunnel: Tunnel): boolean {
+    const open = this.#tunnelsOf.get(tunnel.agent) ?? 0;
+    if (open >= this.settings.limits.tunnelsPerAgent) return false;
+    this.#tunnelsOf.set(tunnel.agent, open + 1);
+    this.tunnels.add(tunnel);
+    return true;
+  }
+
+  dismiss(tunnel: Tunnel): void {
+    if (!this.tunnels.delete(tunnel)) return;
+    const open = this.#tunnelsOf.get(tunnel.agent) ?? 1;
+    if (open > 1) this.#tunnelsOf.set(tunnel.agent, open - 1);
+    else this.#tunnelsOf.delete(tunnel.agent);
+  }
+
+  /** Lets every tunnel finish what it carries, and no more. */
+  drain(): void {
+    this.draining = true;
+    for (const tunnel of this.tunnels) tunnel.drain();
+  }
+
+  /** One sweep for all deadlines: a timer per request would cost more than the requests. */
+  #tick(): void {
+    const now = performance.now();
+    for (const tunnel of this.tunnels) tunnel.checkDeadlines(now);
+  }
+}
