@@ -1,0 +1,178 @@
+import { Buffer } from 'node:buffer';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The real program, as a user runs it: `sallyport` through its bin, on the Node that runs the test. */
+export const BIN = fileURLToPath(new URL('../../src/cli/bin.cjs', import.meta.url));
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Standard output as one JSON document. */
+  json(): unknown;
+}
+
+export interface CliOptions {
+  /** Written to standard input, which is then closed; without it standard input is empty. */
+  readonly stdin?: string | Buffer;
+  /** Added to a small environment of its own; nothing is inherited but PATH. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+}
+
+/** Runs `sallyport ARGS` to its end. */
+export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  const child = start(args, options, 'pipe');
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  child.stdin?.on('error', () => {}); // it may end without reading
+  child.stdin?.end(options.stdin ?? '');
+  const { promise, resolve, reject } =
+    Promise.withResolvers<readonly [number | null, NodeJS.Signals | null]>();
+  child.once('error', reject);
+  child.once('close', (code, signal) => resolve([code, signal]));
+  const [code, signal] = await promise;
+  const text = stdout();
+  return { code, signal, stdout: text, stderr: stderr(), json: () => JSON.parse(text) };
+}
+
+/** A running `serve` on a data folder of its own. */
+export interface Sallyport {
+  readonly data: string;
+  readonly pinFile: string;
+  /** `http://HOST:PORT` each. */
+  readonly proxy: string;
+  readonly api: string;
+  /** Of the supervisor. */
+  readonly pid: number;
+  /** Resolves with the exit code once serve has ended. */
+  readonly ended: Promise<number | null>;
+  /** What serve has written to standard error so far. */
+  stderr(): string;
+  /** Runs another command on this data folder; where it fails, throws with its standard error. */
+  cli(args: readonly string[], options?: CliOptions): Promise<CliResult>;
+  /** Like `cli`, with `--json`; answers the parsed document. */
+  json(args: readonly string[], options?: CliOptions): Promise<unknown>;
+  /** Ends serve (SIGTERM unless told) and waits for it; the data folder stays. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+  /** Starts serve again on the same data folder, which must have been stopped. */
+  restart(flags?: readonly string[]): Promise<Sallyport>;
+  /** Stops and removes everything: for `t.teardown`. */
+  remove(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Further flags of serve; ports are free ones unless given here. */
+  readonly flags?: readonly string[];
+  /** Further flags of init. */
+  readonly initFlags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Makes a data folder and serves it: `const sallyport = await startSallyport(); t.teardown(sallyport.remove)`. */
+export async function startSallyport(options: StartOptions = {}): Promise<Sallyport> {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-test-'));
+  const data = join(folder, 'data');
+  const pinFile = join(folder, 'pin');
+  try {
+    const made = await cli(['init', '--data', data, '--pin-file', pinFile, ...(options.initFlags ?? [])], {
+      env: options.env ?? {},
+    });
+    if (made.code !== 0) throw new Error(`init failed: ${made.stderr}`);
+    return await serve(folder, data, pinFile, options);
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function serve(
+  folder: string,
+  data: string,
+  pinFile: string,
+  options: StartOptions,
+): Promise<Sallyport> {
+  const flags = [...FREE_PORTS, ...(options.flags ?? [])];
+  const env = options.env ?? {};
+  const child = start(['serve', '--json', '--data', data, ...flags], { env }, 'ignore');
+  const stderr = collect(child.stderr);
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const { proxy, api } = await ready(child, ended, stderr);
+
+  const run = async (args: readonly string[], more: CliOptions = {}): Promise<CliResult> => {
+    const result = await cli(['--data', data, ...args], { ...more, env: { ...env, ...more.env } });
+    if (result.code !== 0) throw new Error(`sallyport ${args.join(' ')}: ${result.stderr}`);
+    return result;
+  };
+  const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
+    child.kill(signal);
+    return await ended;
+  };
+  return {
+    data,
+    pinFile,
+    proxy,
+    api,
+    pid: child.pid ?? -1,
+    ended,
+    stderr,
+    cli: run,
+    json: async (args, more) => (await run(['--json', ...args], more)).json(),
+    stop,
+    restart: (more = options.flags ?? []) => serve(folder, data, pinFile, { ...options, flags: more }),
+    remove: async () => {
+      await stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const FREE_PORTS = ['--proxy-listen', '127.0.0.1:0', '--api-listen', '127.0.0.1:0'];
+const READY_MS = 30_000;
+
+async function ready(
+  child: ChildProcess,
+  ended: Promise<number | null>,
+  stderr: () => string,
+): Promise<{ proxy: string; api: string }> {
+  let text = '';
+  const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS);
+  const line = new Promise<string>((resolve) => {
+    child.stdout?.on('data', (chunk) => {
+      text += String(chunk);
+      if (text.includes('\n')) resolve(text);
+    });
+  });
+  const early = ended.then((code) => {
+    throw new Error(`serve ended (${code}) before it was ready: ${stderr()}`);
+  });
+  try {
+    const event: unknown = JSON.parse(await Promise.race([line, early]));
+    if (typeof event === 'object' && event !== null && 'proxy' in event && 'api' in event) {
+      return { proxy: String(event.proxy), api: String(event.api) };
+    }
+    throw new Error(`serve printed ${text}`);
+  } finally {
+    clearTimeout(timer);
+    early.catch(() => {}); // it ends some time, after it was ready
+  }
+}
+
+function start(args: readonly string[], options: CliOptions, stdin: 'pipe' | 'ignore'): ChildProcess {
+  return spawn(process.execPath, [BIN, ...args], {
+    cwd: options.cwd ?? tmpdir(),
+    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: tmpdir(), ...options.env },
+    stdio: [stdin, 'pipe', 'pipe'],
+  });
+}
+
+function collect(stream: NodeJS.ReadableStream | null): () => string {
+  const chunks: Buffer[] = [];
+  stream?.on('data', (chunk) => chunks.push(Buffer.from(chunk)));
+  return () => Buffer.concat(chunks).toString('utf8');
+}
