@@ -1,5 +1,6 @@
 import net from 'node:net';
 import tls from 'node:tls';
+import type { SallyportError } from '../../errors.ts';
 import type { Target } from './connect.ts';
 import { unreachable, untrusted } from './failures.ts';
 

@@ -9,15 +9,19 @@ export interface DnsQuery {
 
 /**
  * Queries by c-ares over sockets of the event loop: no slow name holds a thread of libuv's pool of four, as
- * getaddrinfo does. c-ares reads the list of servers once, so a changed resolv.conf makes a new channel (a laptop
- * that moves to another network). One try with `timeoutMs / 3` and a second with twice that fit in `timeoutMs`.
+ * getaddrinfo does. `servers` ("ADDRESS:PORT") are asked in place of the system's. c-ares reads those only once, so a
+ * changed resolv.conf makes a new channel (a laptop that moves to another network). Two tries, the second twice as
+ * long, fit into `timeoutMs`.
  */
-export function caresQuery(timeoutMs: number, resolvConf = '/etc/resolv.conf'): DnsQuery {
-  const options = { timeout: Math.max(1, Math.floor(timeoutMs / 3)), tries: 2 };
-  const fresh = (): dns.promises.Resolver => new dns.promises.Resolver(options);
-  const resolver = new WatchedFile(resolvConf, fresh(), fresh);
+export function caresQuery(timeoutMs: number, servers?: readonly string[]): DnsQuery {
+  const fresh = (): dns.promises.Resolver => {
+    const resolver = new dns.promises.Resolver({ timeout: Math.max(1, Math.floor(timeoutMs / 3)), tries: 2 });
+    if (servers) resolver.setServers(servers);
+    return resolver;
+  };
+  const current = new WatchedFile('/etc/resolv.conf', fresh(), fresh);
   return {
-    resolve4: (name) => resolver.get().resolve4(name),
-    resolve6: (name) => resolver.get().resolve6(name),
+    resolve4: async (name) => current.get().resolve4(name),
+    resolve6: async (name) => current.get().resolve6(name),
   };
 }

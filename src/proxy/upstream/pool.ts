@@ -8,6 +8,8 @@ import { IdleConnections } from './idle-connections.ts';
 import type { Resolver } from './resolve.ts';
 import { Sessions } from './sessions.ts';
 
+export type { UpstreamConnection, UpstreamHandler } from './connection.ts';
+
 /** Whose connection: a connection serves only requests that agree in all four. */
 export interface UpstreamKey {
   /** A name in A-labels, lower case, or an IP literal. */

@@ -34,6 +34,7 @@ export interface ResolverOptions {
   readonly query?: DnsQuery;
 }
 
+const NO_HOSTS: Hosts = new Map();
 const CACHE_NAMES = 4096;
 const CACHE_MS = 30_000;
 /** RFC 8305, 3: how long an answer of one family waits for the other's. */
@@ -73,7 +74,7 @@ export class Resolver {
       });
     }
     this.#timeoutMs = options.timeoutMs;
-    this.#hosts = new WatchedFile(options.hostsFile ?? '/etc/hosts', new Map(), parseHosts);
+    this.#hosts = new WatchedFile(options.hostsFile ?? '/etc/hosts', NO_HOSTS, parseHosts);
     this.#query = options.query ?? caresQuery(options.timeoutMs);
     this.#slots = new LookupSlots(options.maxConcurrentPerAgent);
   }
@@ -169,7 +170,7 @@ function isHostName(name: string): boolean {
 }
 
 function toResolved(address: string): ResolvedAddress | undefined {
-  const family = net.isIP(address);
+  const family = address.includes('%') ? 0 : net.isIP(address); // a zone names an interface
   return family === 4 || family === 6 ? { address, family } : undefined;
 }
 

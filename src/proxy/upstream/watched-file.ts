@@ -13,15 +13,17 @@ const MAX_BYTES = 16 * 1024 * 1024;
 export class WatchedFile<T> {
   readonly #path: string;
   readonly #parse: (text: string) => T;
+  readonly #recheckMs: number;
   #value: T;
   #stamp = '';
   #checkedAt = Number.NEGATIVE_INFINITY;
 
   /** `empty` stands for a file that is not there. */
-  constructor(path: string, empty: T, parse: (text: string) => T) {
+  constructor(path: string, empty: T, parse: (text: string) => T, recheckMs = RECHECK_MS) {
     this.#path = path;
     this.#value = empty;
     this.#parse = parse;
+    this.#recheckMs = recheckMs;
   }
 
   /**
@@ -30,7 +32,7 @@ export class WatchedFile<T> {
    */
   get(): T {
     const now = performance.now();
-    if (now - this.#checkedAt < RECHECK_MS) return this.#value;
+    if (now - this.#checkedAt < this.#recheckMs) return this.#value;
     try {
       const stat = fs.statSync(this.#path, { throwIfNoEntry: false });
       const stamp = stat ? `${stat.ino} ${stat.mtimeMs} ${stat.size}` : '';
