@@ -42,3 +42,17 @@ export const HTAB = 0x09;
 export const LF = 0x0a;
 export const CR = 0x0d;
 export const SP = 0x20;
+
+/** The offset of the first byte from `from` to `end` that is no token character, or `end`. */
+export function skipToken(bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  while (at < end && TOKEN[bytes[at] ?? 0] === 1) at++;
+  return at;
+}
+
+/** The offset of the first byte from `from` to `end` that cannot stand in a field value, or `end`. */
+export function skipFieldValue(bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  while (at < end && FIELD_VALUE[bytes[at] ?? 0] === 1) at++;
+  return at;
+}

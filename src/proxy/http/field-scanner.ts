@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { CR, FIELD_VALUE, HTAB, LF, SP, TOKEN } from './chars.ts';
+import { CR, HTAB, LF, SP, skipFieldValue, skipToken } from './chars.ts';
 import type { Faults } from './faults.ts';
 
 const LINE = 0;
@@ -55,7 +55,7 @@ export class FieldScanner {
         state = NAME;
       }
       if (state === NAME) {
-        while (at < end && TOKEN[bytes[at] ?? 0] === 1) at++;
+        at = skipToken(bytes, at, end);
         if (at === end) break;
         const empty = at - base === offsets[field];
         if (bytes[at] !== COLON || empty) throw this.#badName(bytes[at], empty);
@@ -70,7 +70,7 @@ export class FieldScanner {
         state = VALUE;
       }
       if (state === VALUE) {
-        while (at < end && FIELD_VALUE[bytes[at] ?? 0] === 1) at++;
+        at = skipFieldValue(bytes, at, end);
         if (at === end) break;
         if (bytes[at] !== CR) throw this.#badValue(bytes[at]);
         offsets[field + 3] = trimmedEnd(bytes, base + (offsets[field + 2] ?? 0), at) - base;

@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { HTAB, SP, TOKEN } from './chars.ts';
+import { HTAB, SP, skipToken } from './chars.ts';
 import type { Faults } from './faults.ts';
 import { foldedEquals, nameEquals } from './field-name.ts';
 
@@ -122,7 +122,7 @@ export class MessageFields {
     while (at < end) {
       while (at < end && (bytes[at] === SP || bytes[at] === HTAB)) at++;
       const from = at;
-      while (at < end && TOKEN[bytes[at] ?? 0] === 1) at++;
+      at = skipToken(bytes, at, end);
       if (at > from) names.push(bytes.toString('latin1', from, at).toLowerCase());
       while (at < end && (bytes[at] === SP || bytes[at] === HTAB)) at++;
       if (at < end && bytes[at] !== COMMA)

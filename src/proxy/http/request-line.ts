@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import { SallyportError } from '../../errors.ts';
-import { CR, LF, SP, TARGET, TOKEN } from './chars.ts';
+import { CR, LF, SP, skipToken, TARGET } from './chars.ts';
 import { REQUEST_FAULTS } from './faults.ts';
 import type { StartLine } from './head-scanner.ts';
 import { badRequest } from './message.ts';
@@ -41,7 +41,7 @@ export class RequestLine implements StartLine {
     let at = from;
     if (this.#state === METHOD) {
       const stop = Math.min(end, base + METHOD_BYTES + 1);
-      while (at < stop && TOKEN[bytes[at] ?? 0] === 1) at++;
+      at = skipToken(bytes, at, stop);
       if (at - base > METHOD_BYTES) {
         throw new SallyportError(
           'method_not_supported',

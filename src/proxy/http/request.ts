@@ -6,7 +6,7 @@ import { HeadScanner } from './head-scanner.ts';
 import { badRequest, type Framing, type HeadLimits, type HeadReader, type RequestHead } from './message.ts';
 import { MessageFields } from './message-fields.ts';
 import { RequestLine } from './request-line.ts';
-import { checkHost, checkTarget } from './target.ts';
+import { type AbsoluteTarget, checkHost, checkTarget, parseHost } from './target.ts';
 
 const NO_BODY: Framing = { kind: 'none' };
 const CHUNKED: Framing = { kind: 'chunked' };
@@ -35,7 +35,8 @@ export class RequestReader implements HeadReader<RequestHead> {
 
   /**
    * See `HeadReader`. One empty line before the request-line is skipped (RFC 9112, 2.2). Throws also
-   * `expectation_failed` for an Expect other than 100-continue.
+   * `expectation_failed` for an Expect other than 100-continue, `misdirected_request` where an absolute-form and Host
+   * name two hosts or ports.
    */
   read(chunk: Buffer, offset: number): number {
     this.#head = undefined;
@@ -78,7 +79,8 @@ export class RequestReader implements HeadReader<RequestHead> {
     shared.check(minor);
     if (host === -1 && minor === 1) throw badRequest('it has no Host');
     const method = methodText(bytes, line.methodEnd);
-    checkTarget(method, bytes, line.targetStart, line.targetEnd);
+    const absolute = checkTarget(method, bytes, line.targetStart, line.targetEnd);
+    if (absolute && host !== -1) checkAgreement(absolute, bytes, offsets, host);
     return {
       bytes,
       fields: { bytes, count, offsets },
@@ -103,6 +105,17 @@ function requestFraming(method: string, { chunked, contentLength }: MessageField
   }
   if (chunked) return CHUNKED;
   return contentLength === -1 ? NO_BODY : { kind: 'length', length: contentLength };
+}
+
+/** RFC 9112, 3.2.2 has a proxy ignore the Host beside an absolute-form; where the two differ, some server will not. */
+function checkAgreement(target: AbsoluteTarget, bytes: Buffer, offsets: Uint32Array, host: number): void {
+  const defaultPort = target.scheme === 'http' ? 80 : 443;
+  const named = parseHost(bytes, offsets[4 * host + 2] ?? 0, offsets[4 * host + 3] ?? 0, defaultPort);
+  if (named.host === target.host && named.port === target.port) return;
+  throw new SallyportError(
+    'misdirected_request',
+    'The request was refused because its Host differs from the host of its URL. Send the same host and port in both.',
+  );
 }
 
 function methodText(bytes: Buffer, end: number): string {

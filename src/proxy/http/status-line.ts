@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { CR, FIELD_VALUE, LF, SP } from './chars.ts';
+import { CR, LF, SP, skipFieldValue } from './chars.ts';
 import { RESPONSE_FAULTS, upstreamInvalid } from './faults.ts';
 import type { StartLine } from './head-scanner.ts';
 import { HttpVersion } from './version.ts';
@@ -63,7 +63,7 @@ export class StatusLine implements StartLine {
       this.#state = REASON;
     }
     if (this.#state === REASON) {
-      while (at < end && FIELD_VALUE[bytes[at] ?? 0] === 1) at++;
+      at = skipFieldValue(bytes, at, end);
       if (at === end) return -1;
       if (bytes[at] !== CR) throw upstreamInvalid('its reason phrase has a control byte or a bare LF');
       at++;

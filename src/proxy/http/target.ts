@@ -112,18 +112,25 @@ function authorityEnd(bytes: Buffer, start: number, end: number): number {
 
 /**
  * Whether the request-target has the form that its method needs: authority-form for CONNECT alone, "*" for OPTIONS
- * alone, else origin-form or absolute-form (RFC 9112, 3.2). Throws bad_request where it has not.
+ * alone, else origin-form or absolute-form (RFC 9112, 3.2). Throws bad_request where it has not. Returns the authority
+ * of an absolute-form.
  */
-export function checkTarget(method: string, bytes: Buffer, start: number, end: number): void {
+export function checkTarget(
+  method: string,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): AbsoluteTarget | undefined {
   if (method === 'CONNECT') {
     parseAuthority(bytes, start, end);
-  } else if (bytes[start] !== SLASH) {
-    if (end - start === 1 && bytes[start] === ASTERISK) {
-      if (method !== 'OPTIONS') throw badRequest('its request-target "*" is for OPTIONS only');
-    } else {
-      parseAbsolute(bytes, start, end);
-    }
+    return undefined;
   }
+  if (bytes[start] === SLASH) return undefined;
+  if (end - start === 1 && bytes[start] === ASTERISK) {
+    if (method !== 'OPTIONS') throw badRequest('its request-target "*" is for OPTIONS only');
+    return undefined;
+  }
+  return parseAbsolute(bytes, start, end);
 }
 
 /**

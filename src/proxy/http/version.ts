@@ -25,6 +25,11 @@ export class HttpVersion {
 
   /** Returns the offset after the version, or -1 when more is needed. */
   scan(bytes: Buffer, from: number, end: number): number {
+    if (this.#seen === 0 && end - from >= LENGTH && isVersion1(bytes, from)) {
+      this.minor = bytes[from + 7] === ONE ? 1 : 0;
+      this.#seen = LENGTH;
+      return from + LENGTH;
+    }
     let at = from;
     while (this.#seen < LENGTH) {
       if (at === end) return -1;
@@ -45,4 +50,12 @@ export class HttpVersion {
     if (this.#major !== ONE || byte > ONE) throw this.#faults.unknownVersion();
     this.minor = byte === ONE ? 1 : 0;
   }
+}
+
+/** What nearly every message has, whole in its first chunk. */
+function isVersion1(bytes: Buffer, at: number): boolean {
+  for (let i = 0; i < 7; i++) {
+    if (bytes[at + i] !== 'HTTP/1.'.charCodeAt(i)) return false;
+  }
+  return bytes[at + 7] === ONE || bytes[at + 7] === ZERO;
 }
