@@ -27,8 +27,9 @@ export function basic({ username, password }: Extract<Injection, { in: 'basic' }
     },
     encoded: (fields) => {
       const out = Buffer.allocUnsafeSlow(encodedLength(fields));
-      writeEncoded(out, 0, fields);
-      return out;
+      const end = writeEncoded(out, 0, fields);
+      const padding = out.indexOf(0x3d); // an echo may have left it out
+      return out.subarray(0, padding < 0 ? end : padding);
     },
   };
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { SallyportError } from '../../../src/errors.ts';
+import { createBodyReader } from '../../../src/proxy/http/body.ts';
 import { Scrubber } from '../../../src/proxy/scrub/scrubber.ts';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
@@ -89,6 +90,31 @@ t.test('refuses a body framed so that it would hold back without bound', async (
     }
   };
   t.throws(feed, { code: 'upstream_invalid' } satisfies Partial<SallyportError>);
+});
+
+t.test('with the codec: a chunked body and its trailers, in packets of any size', async (t) => {
+  const limits = { headBytes: 65_536, headFields: 100, targetBytes: 8192 };
+  const halves = [KEY.slice(0, 9), KEY.slice(9)];
+  const body = `9;ext=1\r\n${halves[0]}\r\nf\r\n${halves[1]}\r\n18\r\n${KEY}\r\n0\r\nx-key: ${KEY}\r\nx-sum: 1\r\n\r\n`;
+  for (let size = 1; size <= body.length; size++) {
+    let hits = 0;
+    const scrubber = new Scrubber([bytes(KEY)], (_where, count) => {
+      hits += count;
+    });
+    const reader = createBodyReader({ kind: 'chunked' }, 'response', limits);
+    let out = '';
+    for (let at = 0; at < body.length; at += size) {
+      const raw = bytes(body.slice(at, at + size));
+      t.equal(reader.read(raw, 0), raw.length);
+      out += text(scrubber.feed(raw, [...reader.ranges, ...reader.trailerRanges], reader.done));
+    }
+    t.equal(hits, 3);
+    t.equal(out.length, body.length);
+    t.match(out, /^9;ext=1\r\n.{9}\r\nf\r\n.{15}\r\n18\r\n.{24}\r\n0\r\nx-key: .{24}\r\nx-sum: 1\r\n\r\n$/);
+    t.notMatch(out, KEY.slice(0, 12));
+    t.match(out, /\*{13}\r\n0\r\nx-key: /);
+    if (size === body.length) t.notMatch(out, /sk-|abc/);
+  }
 });
 
 /** Content cut into raw parts with chunk framing: what a chunked body looks like to the scrubber. */
