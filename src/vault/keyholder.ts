@@ -50,7 +50,7 @@ export class KeyholderClient {
         channel,
         { verb: 'info' },
         [],
-        KeyholderInfo.parse,
+        (header) => KeyholderInfo.parse(header),
         FIRST_DEADLINE_MS,
       );
       this.#connected = { name, channel, info };

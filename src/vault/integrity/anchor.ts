@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { SallyportError } from '../../errors.ts';
 
 /** A state of the store: how many changes led to it, and StateDigest's digest at that counter, in hex. */
 const StateHead = z.strictObject({
@@ -20,14 +19,12 @@ export function encodeAnchor(current: StateHead, next: StateHead | null): Buffer
   return Buffer.from(JSON.stringify({ format: 1, current, next } satisfies Anchor), 'utf8');
 }
 
-/** Throws integrity_failed where the token's object is not an anchor. */
-export function decodeAnchor(bytes: Buffer): Anchor {
+/** Undefined where the token's object is not an anchor of this version. */
+export function decodeAnchor(bytes: Buffer): Anchor | undefined {
   try {
     return Anchor.parse(JSON.parse(bytes.toString('utf8')));
-  } catch (cause) {
-    const message =
-      'The anchor on the HSM is not one of this version: check which token the vault was given.';
-    throw new SallyportError('integrity_failed', message, { cause });
+  } catch {
+    return undefined;
   }
 }
 

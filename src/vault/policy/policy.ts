@@ -100,17 +100,21 @@ export class Policy {
     this.#state = state;
   }
 
+  /** What is wrong with the state as a whole, measured by the HSM's anchor; writes the first anchor of an empty store. */
   async #checkAnchor(empty: boolean): Promise<Failure | undefined> {
+    const failure = (reason: string): Failure => ({ table: 'state', id: '*', reason });
     const bytes = await this.#keyholder.readAnchor();
-    const anchor = bytes && decodeAnchor(bytes);
-    if (anchor) {
-      const known = sameHead(this.#head, anchor.current) || sameHead(this.#head, anchor.next);
-      if (!known) return { table: 'state', id: '*', reason: rollback(this.#head, anchor.current) };
-      if (anchor.next) await this.#narrow();
+    if (!bytes && !empty) return failure('The HSM holds no anchor for this database');
+    if (!bytes) {
+      await this.#narrow();
       return undefined;
     }
-    if (!empty) return { table: 'state', id: '*', reason: 'The HSM holds no anchor for this database' };
-    await this.#narrow();
+    const anchor = decodeAnchor(bytes);
+    if (!anchor) return failure('The anchor that the HSM holds is not one of this version');
+    if (!sameHead(this.#head, anchor.current) && !sameHead(this.#head, anchor.next)) {
+      return failure(rollback(this.#head, anchor.current));
+    }
+    if (anchor.next) await this.#narrow();
     return undefined;
   }
 

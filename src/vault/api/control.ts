@@ -1,0 +1,121 @@
+import { PassThrough } from 'node:stream';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { parseService } from '../../catalog/service.ts';
+import {
+  agentAuthority,
+  listAgents,
+  listCredentials,
+  listGrants,
+  listServices,
+  showService,
+} from '../../store/list.ts';
+import type { PolicyRows } from '../../store/schema.ts';
+import type { Agents } from '../agents/agents.ts';
+import type { Credentials } from '../credentials/credentials.ts';
+import type { Grants } from '../grants/grants.ts';
+import type { Services } from '../services/services.ts';
+import { answerErrors } from './errors.ts';
+import {
+  ById,
+  ByName,
+  NewAgent,
+  NewCredential,
+  NewGrant,
+  NewServices,
+  NewToken,
+  OldGrant,
+} from './shapes.ts';
+
+/** A list of 1,000 service definitions fits. */
+const BODY_BYTES = 8 * 1024 * 1024;
+
+export interface ControlParts {
+  /** The policy's rows as they are in force. Throws hsm_unavailable before they are authenticated. */
+  rows(): PolicyRows;
+  status(): Promise<unknown>;
+  /** The intake key's public point. Throws hsm_unavailable. */
+  intakePublicKey(): Buffer;
+  readonly agents: Agents;
+  readonly services: Services;
+  readonly credentials: Credentials;
+  readonly grants: Grants;
+}
+
+/** The API that the command line uses, over a socket that only the vault's owner can open. No clear secret passes it. */
+export function controlApi(parts: ControlParts): FastifyInstance {
+  const app = Fastify({ bodyLimit: BODY_BYTES, exposeHeadRoutes: false, forceCloseConnections: true });
+  answerErrors(app);
+  app.get('/v1/status', () => parts.status());
+  app.get('/v1/intake', () => ({ publicKey: parts.intakePublicKey().toString('hex') }));
+  agentRoutes(app, parts);
+  policyRoutes(app, parts);
+  return app;
+}
+
+function agentRoutes(app: FastifyInstance, { rows, agents }: ControlParts): void {
+  app.get('/v1/agents', () => listAgents(rows()));
+  app.post('/v1/agents', async (request) => {
+    const { name, tokenHash } = NewAgent.parse(request.body);
+    const added = await agents.add(name, tokenHash);
+    return { ...added, ca: agentAuthority(rows(), name) };
+  });
+  app.post('/v1/agents/:name/rotate', (request) => {
+    const { tokenHash } = NewToken.parse(request.body);
+    return agents.rotate(ByName.parse(request.params).name, tokenHash);
+  });
+  app.delete('/v1/agents/:name', async (request) => {
+    await agents.remove(ByName.parse(request.params).name);
+    return {};
+  });
+  app.get('/v1/agents/:name/ca', (request) => ({
+    pem: agentAuthority(rows(), ByName.parse(request.params).name),
+  }));
+  // A token that counts for as long as this answer stays open.
+  app.post('/v1/agents/:name/sessions', async (request, reply) => {
+    const { tokenHash } = NewToken.parse(request.body);
+    const end = await agents.openSession(ByName.parse(request.params).name, tokenHash);
+    const stream = new PassThrough();
+    const close = (): void => {
+      stream.end();
+      end().catch((error: unknown) =>
+        process.stderr.write(`sallyport: a run's token stays: ${String(error)}\n`),
+      );
+    };
+    if (request.raw.socket.destroyed) close();
+    else request.raw.socket.once('close', close);
+    stream.write('{"ready":true}\n');
+    return reply.type('application/x-ndjson').send(stream);
+  });
+}
+
+function policyRoutes(app: FastifyInstance, { rows, services, credentials, grants }: ControlParts): void {
+  app.get('/v1/services', () => listServices(rows()));
+  app.get('/v1/services/:id', (request) => showService(rows(), ById.parse(request.params).id));
+  app.post('/v1/services', (request) => {
+    const list = NewServices.parse(request.body).services;
+    return services.put(
+      list.map((json, index) => parseService(json, list.length > 1 ? `services[${index}]` : '')),
+    );
+  });
+  app.get('/v1/credentials', () => listCredentials(rows()));
+  app.put('/v1/credentials', (request) => {
+    const { sealed, ...rest } = NewCredential.parse(request.body);
+    return credentials.set({ ...rest, ...sealed });
+  });
+  app.delete('/v1/credentials/:id', async (request) => {
+    await credentials.remove(ById.parse(request.params).id);
+    return {};
+  });
+  app.get('/v1/grants', () => listGrants(rows()));
+  app.put('/v1/grants', (request) => {
+    const { agent, service, label, methods, paths } = NewGrant.parse(request.body);
+    // An empty list narrows nothing, and must not widen a grant that is there.
+    const narrowing = { ...(methods?.length && { methods }), ...(paths?.length && { paths }) };
+    return grants.put(agent, service, label, narrowing);
+  });
+  app.delete('/v1/grants', async (request) => {
+    const { agent, service, label } = OldGrant.parse(request.query);
+    await grants.remove(agent, service, label);
+    return {};
+  });
+}

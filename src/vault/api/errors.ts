@@ -1,0 +1,38 @@
+import type { FastifyInstance } from 'fastify';
+import { ZodError } from 'zod';
+import { SallyportError } from '../../errors.ts';
+
+/** Makes every failure of `app` an answer `{code, message}` with the code's status, and nothing of its inside. */
+export function answerErrors(app: FastifyInstance): void {
+  app.setErrorHandler((error, _request, reply) => {
+    const { code, message, status } = describe(error);
+    return reply.status(status).send({ code, message });
+  });
+  app.setNotFoundHandler((_request, reply) => {
+    return reply.status(404).send({ code: 'not_found', message: 'The vault has no such address.' });
+  });
+}
+
+function describe(error: unknown): SallyportError {
+  if (error instanceof SallyportError) return error;
+  if (error instanceof ZodError) {
+    const [issue] = error.issues;
+    const where = issue && issue.path.length > 0 ? ` at ${issue.path.map(String).join('.')}` : '';
+    return new SallyportError(
+      'invalid_argument',
+      `The request is not as asked for${where}: ${issue?.message}.`,
+    );
+  }
+  // What Fastify refuses by itself: no JSON, too large, another media type.
+  if (
+    error instanceof Error &&
+    'statusCode' in error &&
+    typeof error.statusCode === 'number' &&
+    error.statusCode < 500
+  ) {
+    return new SallyportError('invalid_argument', `The request cannot be read: ${error.message}.`);
+  }
+  const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`sallyport: the vault failed inside: ${why.replaceAll('\n', ' | ')}\n`);
+  return new SallyportError('internal', 'The vault failed inside: see the output of `sallyport serve`.');
+}

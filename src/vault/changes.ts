@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto';
+import type { VaultRecord } from '../audit/record.ts';
+import { SallyportError } from '../errors.ts';
+import type { PolicyRow } from '../store/schema.ts';
+import type { Ledger } from './audit/ledger.ts';
+import type { Policy } from './policy/policy.ts';
+import type { PolicyState } from './policy/state.ts';
+
+/** What a change wants: rows to be written (their `generation` and `mac` are set then), and what to answer. */
+export interface Change<T> {
+  readonly rows: readonly PolicyRow[];
+  /** Sealed values are being shredded: no copy may stay in the store's log. */
+  readonly shreds?: boolean;
+  readonly result: T;
+  /** For the journal: what was changed. Never a secret. */
+  readonly detail?: VaultRecord['detail'];
+}
+
+/** For rows being drafted: `generation` and `mac` are set when they are committed. */
+export const UNSIGNED = { generation: 0, mac: Buffer.alloc(0) } as const;
+
+/**
+ * The one way to change the policy: one change at a time, answered only once it is stored, anchored, in force in
+ * every worker (promise 7) and in the journal.
+ */
+export class Changes {
+  readonly #policy: Policy;
+  readonly #ledger: Ledger;
+  readonly #publish: () => Promise<void>;
+  #tail: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+
+  /** `publish` brings the policy in force in every worker, and resolves once it is. */
+  constructor(policy: Policy, ledger: Ledger, publish: () => Promise<void>) {
+    this.#policy = policy;
+    this.#ledger = ledger;
+    this.#publish = publish;
+  }
+
+  get idle(): boolean {
+    return this.#waiting === 0;
+  }
+
+  /** Runs `work` alone: nothing else that goes through here runs meanwhile. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    this.#waiting += 1;
+    const run = this.#tail.then(work).finally(() => {
+      this.#waiting -= 1;
+    });
+    this.#tail = run.catch(() => {}); // the caller has the error; the next in line does not care
+    return run;
+  }
+
+  /**
+   * Applies what `draft` makes of the state. `action` and `subject` are for the journal. Throws what `draft` throws,
+   * integrity_failed, hsm_unavailable, store_unavailable with nothing changed; worker_not_acknowledged,
+   * journal_unavailable, hsm_unavailable with the change made (the message says so).
+   */
+  apply<T>(
+    action: string,
+    subject: string,
+    draft: (state: PolicyState) => Promise<Change<T>> | Change<T>,
+  ): Promise<T> {
+    return this.exclusive(async () => {
+      this.#policy.requireSound();
+      const change = await draft(this.#policy.state);
+      if (change.rows.length === 0) return change.result;
+      await this.#policy.commit(change.rows);
+      if (change.shreds) this.#policy.flushShredded();
+      await this.#finish([this.#policy.narrow()], action, subject, change.detail);
+      return change.result;
+    });
+  }
+
+  /** Like `apply` for what is not stored: `alter` changes memory, which is then published and journalled. */
+  announce<T>(action: string, subject: string, alter: (state: PolicyState) => T): Promise<T> {
+    return this.exclusive(async () => {
+      const result = alter(this.#policy.state);
+      await this.#finish([], action, subject, {});
+      return result;
+    });
+  }
+
+  async #finish(
+    steps: readonly Promise<void>[],
+    action: string,
+    subject: string,
+    detail: VaultRecord['detail'] = {},
+  ): Promise<void> {
+    const record = this.#ledger.record('admin', action, subject, detail);
+    const done = await Promise.allSettled([...steps, this.#publish(), record]);
+    for (const outcome of done) if (outcome.status === 'rejected') throw unfinished(outcome.reason);
+  }
+}
+
+function unfinished(cause: unknown): SallyportError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const code = cause instanceof SallyportError ? cause.code : 'internal';
+  return new SallyportError(code, `The change is made, but not all is done that belongs to it: ${why}`, {
+    cause,
+  });
+}
+
+/** A new identifier, such as "agt_0f3c…": never used again, says what it is of. */
+export function newId(prefix: 'agt' | 'crd' | 'grt'): string {
+  return `${prefix}_${randomUUID().replaceAll('-', '')}`;
+}

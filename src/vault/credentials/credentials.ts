@@ -1,0 +1,144 @@
+import { compileHosts, compileInjection } from '../../catalog/rule.ts';
+import { SallyportError } from '../../errors.ts';
+import { decodeFields } from '../../sealing/fields.ts';
+import { credentialAad, INFO } from '../../sealing/intake.ts';
+import { open } from '../../sealing/open.ts';
+import { readFields } from '../../store/columns.ts';
+import type { PolicyRow } from '../../store/schema.ts';
+import { type Changes, newId, UNSIGNED } from '../changes.ts';
+import { draftGrant, requireAgent } from '../grants/grants.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+import type { PolicyState } from '../policy/state.ts';
+import { draftService, requireService } from '../services/services.ts';
+import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
+import { sealVersion, shredded } from './versions.ts';
+
+export interface CredentialInput {
+  readonly service: string;
+  readonly label: string;
+  readonly publicFields: Readonly<Record<string, string>>;
+  /** HPKE, sealed to the intake key (src/sealing). */
+  readonly enc: Buffer;
+  readonly ciphertext: Buffer;
+  /** Names of agents to be granted it in the same step. */
+  readonly agents: readonly string[];
+}
+
+export interface CredentialSet {
+  readonly id: string;
+  readonly service: string;
+  readonly label: string;
+  readonly version: number;
+}
+
+/** How many versions of a credential keep their sealed value. */
+const KEPT_VERSIONS = 2;
+
+/** Sets and removes credentials. Clear values live here in wiped memory, for the length of a call. */
+export class Credentials {
+  readonly #changes: Changes;
+  readonly #keyholder: KeyholderClient;
+
+  constructor(changes: Changes, keyholder: KeyholderClient) {
+    this.#changes = changes;
+    this.#keyholder = keyholder;
+  }
+
+  /**
+   * Makes a credential, or a new version of the one that the service has under this label: it keeps its grants, and
+   * public fields that are not given. Throws sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
+   */
+  async set(input: CredentialInput): Promise<CredentialSet> {
+    const plaintext = await this.#openBox(input);
+    try {
+      const secrets = decodeFields(plaintext);
+      return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, (state) =>
+        this.#draft(state, input, secrets),
+      );
+    } finally {
+      plaintext.fill(0);
+    }
+  }
+
+  /** Removes a credential with its grants and shreds what is sealed. Throws not_found and what `apply` throws. */
+  remove(id: string): Promise<void> {
+    return this.#changes.apply('credential.remove', id, (state) => {
+      const credential = state.credential(id);
+      if (!credential) {
+        const message = `No credential has the id ${id}; \`sallyport credential list\` shows them.`;
+        throw new SallyportError('not_found', message);
+      }
+      const removed_at = new Date().toISOString();
+      const rows: PolicyRow[] = [{ table: 'credentials', row: { ...credential, removed_at } }];
+      for (const version of state.heldVersions(credential)) rows.push(shredded(version, removed_at));
+      for (const grant of state.grants()) {
+        if (grant.credential === id) rows.push({ table: 'grants', row: { ...grant, removed_at } });
+      }
+      const detail = { service: credential.service, label: credential.label };
+      return { rows, shreds: true, result: undefined, detail };
+    });
+  }
+
+  async #openBox(input: CredentialInput): Promise<Buffer> {
+    const intakeKey = this.#keyholder.intakePublicKey();
+    const shared = await this.#keyholder.agree(input.enc).catch((cause: unknown) => {
+      if (!(cause instanceof SallyportError) || cause.code !== 'hsm_refused') throw cause;
+      const message =
+        'The sealed credential cannot be opened: it was not sealed to a point of P-256. Seal anew.';
+      throw new SallyportError('sealed_box_invalid', message, { cause });
+    });
+    try {
+      return open(
+        input.enc,
+        shared,
+        intakeKey,
+        INFO,
+        credentialAad(input.service, input.label),
+        input.ciphertext,
+      );
+    } finally {
+      shared.fill(0);
+    }
+  }
+
+  async #draft(state: PolicyState, input: CredentialInput, secrets: readonly SecretValue[]) {
+    const definition = requireService(state, input.service);
+    const agents = input.agents.map((name) => requireAgent(state, name));
+    const existing = state
+      .credentialsOf(input.service)
+      .find((credential) => credential.label === input.label);
+    const publicFields = { ...(existing && readFields(existing.public_fields)), ...input.publicFields };
+    checkPublicFields(definition, publicFields);
+    checkSecrets(definition, secrets);
+    const names = secrets.map((secret) => secret.name);
+    compileHosts(definition, publicFields);
+    compileInjection(definition, publicFields, names);
+
+    const now = new Date().toISOString();
+    const rows: PolicyRow[] = [];
+    const service = state.service(input.service) ?? draftService(definition, now);
+    if (!state.service(input.service)) rows.push({ table: 'services', row: service });
+    const credential = {
+      ...(existing ?? { id: newId('crd'), service: service.id, label: input.label, created_at: now }),
+      ...UNSIGNED,
+      current_version: (existing?.current_version ?? 0) + 1,
+      public_fields: JSON.stringify(publicFields),
+      removed_at: null,
+    };
+    const version = await sealVersion(this.#keyholder, service, credential, secrets, now);
+    rows.push({ table: 'credentials', row: credential }, { table: 'credential_versions', row: version });
+    const outdated = existing ? state.heldVersions(existing).slice(KEPT_VERSIONS - 1) : [];
+    rows.push(...outdated.map((row) => shredded(row, now)));
+    for (const agent of agents) {
+      const grant = draftGrant(state, agent, credential, {}, now);
+      if (grant.row) rows.push({ table: 'grants', row: grant.row });
+    }
+    const { id, label, current_version } = credential;
+    return {
+      rows,
+      shreds: outdated.length > 0,
+      result: { id, service: service.id, label, version: current_version },
+      detail: { credential: id, version: current_version, agents: input.agents.join(' ') },
+    };
+  }
+}

@@ -1,0 +1,43 @@
+import { placeholders } from '../../catalog/template.ts';
+import type { Injection } from '../../channel/messages/policy.ts';
+import { decodeFields } from '../../sealing/fields.ts';
+import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+import type { SecretValue } from './values.ts';
+import { openVersion } from './versions.ts';
+
+/**
+ * The secret fields that the injections write, each in memory of its own: what a worker needs, and no other field of
+ * the credential (a refresh token stays here). The caller wipes them.
+ */
+export async function openInjected(
+  keyholder: KeyholderClient,
+  service: ServicesTable,
+  credential: CredentialsTable,
+  version: CredentialVersionsTable,
+  inject: readonly Injection[],
+): Promise<SecretValue[]> {
+  const wanted = injectedFields(inject);
+  const plaintext = await openVersion(keyholder, service, credential, version);
+  try {
+    return decodeFields(plaintext)
+      .filter((field) => wanted.has(field.name))
+      .map(({ name, value }) => {
+        const copy = Buffer.allocUnsafeSlow(value.length);
+        value.copy(copy);
+        return { name, value: copy };
+      });
+  } finally {
+    plaintext.fill(0);
+  }
+}
+
+function injectedFields(inject: readonly Injection[]): ReadonlySet<string> {
+  return new Set(
+    inject.flatMap((each) => {
+      if (each.in === 'header') return placeholders(each.value);
+      if (each.in === 'basic') return [...placeholders(each.username), ...placeholders(each.password)];
+      return [];
+    }),
+  );
+}

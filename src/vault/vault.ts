@@ -1,0 +1,236 @@
+import { rmSync } from 'node:fs';
+import type { FastifyInstance } from 'fastify';
+import type { z } from 'zod';
+import type { JournalWriter } from '../audit/journal.ts';
+import { Channel } from '../channel/channel.ts';
+import type { VaultStart } from '../channel/messages/supervisor.ts';
+import { SallyportError } from '../errors.ts';
+import { openWritable, type Store } from '../store/open.ts';
+import { Agents } from './agents/agents.ts';
+import { Sessions } from './agents/sessions.ts';
+import { controlApi } from './api/control.ts';
+import { publicApi } from './api/public.ts';
+import { Ledger } from './audit/ledger.ts';
+import { Changes } from './changes.ts';
+import { Credentials } from './credentials/credentials.ts';
+import { Grants } from './grants/grants.ts';
+import { describeFailures } from './integrity/verify.ts';
+import { KeyholderClient } from './keyholder.ts';
+import { Policy } from './policy/policy.ts';
+import { Services } from './services/services.ts';
+import type { SupervisorClient } from './supervisor.ts';
+import { Desk } from './workers/desk.ts';
+import { Fleet } from './workers/fleet.ts';
+import { Issuers } from './workers/issuers.ts';
+import { SnapshotCompiler } from './workers/snapshot.ts';
+
+const WATCH_EVERY_MS = 200;
+const LOAD_AGAIN_MS = 2_000;
+const CHECKPOINT_EVERY_MS = 60_000;
+/** Less than the supervisor waits; more than a worker takes to finish what it does. */
+const DRAIN_MS = 9_000;
+
+type Start = z.infer<typeof VaultStart>;
+
+/** The vault's parts, put together, and what happens to them from outside and by the clock. */
+export class Vault {
+  readonly #start: Start;
+  readonly #version: string;
+  readonly #supervisor: SupervisorClient;
+  readonly #store: Store;
+  readonly #keyholder: KeyholderClient;
+  readonly #policy: Policy;
+  readonly #ledger: Ledger;
+  readonly #compiler: SnapshotCompiler;
+  readonly #sessions = new Sessions();
+  readonly #issuers: Issuers;
+  readonly #fleet: Fleet;
+  readonly #desk: Desk;
+  readonly #changes: Changes;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #servers: FastifyInstance[] = [];
+  #loadedLast = 0;
+  #reported = '';
+
+  private constructor(
+    start: Start,
+    version: string,
+    store: Store,
+    journal: JournalWriter,
+    supervisor: SupervisorClient,
+  ) {
+    this.#start = start;
+    this.#version = version;
+    this.#supervisor = supervisor;
+    this.#store = store;
+    this.#keyholder = new KeyholderClient((name, reason) => {
+      this.#kill(name, reason).catch((error: unknown) => this.#report(error));
+    });
+    this.#policy = new Policy(store, this.#keyholder);
+    this.#ledger = new Ledger(journal, this.#keyholder);
+    this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
+    this.#issuers = new Issuers(this.#keyholder);
+    this.#fleet = new Fleet(this.#policy, this.#compiler, start.worker, {
+      kill: (name, reason) => this.#kill(name, reason),
+      ready: (name) => supervisor.workerReady(name),
+    });
+    this.#desk = new Desk({
+      policy: this.#policy,
+      compiler: this.#compiler,
+      keyholder: this.#keyholder,
+      issuers: this.#issuers,
+      ledger: this.#ledger,
+    });
+    this.#changes = new Changes(this.#policy, this.#ledger, () => this.#publish());
+    this.#keyholder.onReady = () => this.#load();
+    this.#timers.push(
+      setInterval(() => this.#watch(), WATCH_EVERY_MS),
+      setInterval(() => this.#attempt(this.#ledger.checkpoint()), CHECKPOINT_EVERY_MS),
+    );
+  }
+
+  /** Opens the store. Throws store_unavailable, store_version. */
+  static async open(
+    start: Start,
+    version: string,
+    journal: JournalWriter,
+    supervisor: SupervisorClient,
+  ): Promise<Vault> {
+    return new Vault(start, version, await openWritable(start.database), journal, supervisor);
+  }
+
+  /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */
+  async connect(kind: 'keyholder' | 'worker', name: string, journal: string | null): Promise<void> {
+    if (kind === 'worker') {
+      const file = journal ?? '';
+      const channel = await Channel.connect(this.#start.rendezvous, this.#desk.serve(name, file));
+      this.#fleet.add(name, file, channel);
+      return;
+    }
+    const channel = await Channel.connect(this.#start.rendezvous, () => {
+      throw new SallyportError('channel_malformed', 'The keyholder asks nothing of the vault.');
+    });
+    this.#attempt(this.#keyholder.connect(name, channel));
+  }
+
+  /** The process of that name is gone. */
+  gone(name: string): void {
+    this.#fleet.remove(name);
+  }
+
+  /** Listens for changes. Not before: workers of an earlier vault would not learn of them. Throws address_in_use. */
+  async listen(): Promise<void> {
+    if (this.#servers.length > 0) return;
+    const control = controlApi({
+      rows: () => this.#policy.state.rows(),
+      status: () => this.#status(),
+      intakePublicKey: () => this.#keyholder.intakePublicKey(),
+      agents: new Agents(this.#changes, this.#keyholder, this.#sessions),
+      services: new Services(this.#changes, this.#keyholder),
+      credentials: new Credentials(this.#changes, this.#keyholder),
+      grants: new Grants(this.#changes),
+    });
+    const api = publicApi(this.#version);
+    this.#servers = [control, api];
+    await listenOn(api, this.#start.api);
+    rmSync(this.#start.control, { force: true }); // an earlier vault's: the supervisor runs one at a time
+    await listenOn(control, { path: this.#start.control }); // 0600 by main's umask
+  }
+
+  /** Ends in order: no more changes, workers finish, the journal is signed, the store closed. */
+  async drain(withinMs = DRAIN_MS): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await Promise.all(this.#servers.map((server) => server.close()));
+    await this.#fleet.drain(withinMs);
+    await this.#ledger.checkpoint().catch((error: unknown) => this.#report(error));
+    this.#store.close();
+  }
+
+  /** Authenticates the policy, once; later keyholders only find the anchor's unfinished business. */
+  #load(): void {
+    this.#loadedLast = Date.now();
+    const work = this.#changes.exclusive(async () => {
+      if (this.#policy.loaded) return this.#policy.narrow();
+      await this.#policy.load();
+      this.#fleet.startEarly();
+      if (this.#policy.failures.length > 0) await this.#alarm();
+    });
+    this.#attempt(work);
+  }
+
+  /** Looks whether somebody else has written to the store, and refuses everything where they have. */
+  #watch(): void {
+    if (!this.#policy.loaded) {
+      if (this.#keyholder.info && Date.now() - this.#loadedLast > LOAD_AGAIN_MS) this.#load();
+      return;
+    }
+    if (!this.#changes.idle) return; // every change looks for itself
+    const work = this.#changes.exclusive(async () => {
+      if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
+    });
+    this.#attempt(work);
+  }
+
+  async #publish(): Promise<void> {
+    await this.#fleet.publish();
+    this.#issuers.keepOnly(new Set(this.#policy.state.agents().map((agent) => agent.id)));
+  }
+
+  async #alarm(): Promise<void> {
+    const { failures } = this.#policy;
+    const what =
+      failures.length > 0 ? `integrity_failed: ${describeFailures(failures)}` : 'integrity restored';
+    process.stderr.write(`sallyport: ${what}\n`);
+    const rows = failures.map(({ table, id }) => `${table}/${id}`).join(' ');
+    await this.#ledger.record('alarm', 'integrity', failures.length > 0 ? 'integrity_failed' : 'ok', {
+      what,
+      rows,
+    });
+  }
+
+  async #kill(name: string, reason: string): Promise<void> {
+    await this.#supervisor.kill(name, reason);
+    await this.#ledger.record('process', 'kill', name, { reason });
+  }
+
+  async #status() {
+    const { info, problem } = this.#keyholder;
+    const { failures } = this.#policy;
+    const { host, port } = this.#start.worker.listen;
+    return {
+      version: this.#version,
+      isolation: this.#start.isolation,
+      proxy: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+      processes: await this.#supervisor.processes(),
+      hsm: info
+        ? { state: 'ok', token: info.token, module: info.module, kek: info.kek }
+        : { state: 'unavailable', error: problem },
+      integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
+      workers: this.#fleet.status(),
+      revision: this.#compiler.revision,
+    };
+  }
+
+  #attempt(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#report(error));
+  }
+
+  /** What goes wrong by the clock goes wrong often: the same line is not repeated. */
+  #report(error: unknown): void {
+    const line = error instanceof Error ? error.message : String(error);
+    if (line === this.#reported) return;
+    this.#reported = line;
+    process.stderr.write(`sallyport: ${line}\n`);
+  }
+}
+
+async function listenOn(app: FastifyInstance, where: { host: string; port: number } | { path: string }) {
+  try {
+    await app.listen(where);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new SallyportError('address_in_use', `The vault cannot listen (${why}): choose another address.`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,200 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { z } from 'zod';
+import { hostMatches } from '../../catalog/host.ts';
+import type { Reply } from '../../channel/channel.ts';
+import type { Rule } from '../../channel/messages/policy.ts';
+import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
+import { SallyportError } from '../../errors.ts';
+import type { AgentsTable } from '../../store/schema.ts';
+import type { Ledger } from '../audit/ledger.ts';
+import { openInjected } from '../credentials/release.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Issuers } from './issuers.ts';
+import { JournalHeads } from './journal-heads.ts';
+import type { CompiledGrant, SnapshotCompiler } from './snapshot.ts';
+import { TicketKeys } from './tickets.ts';
+
+type LeafRequest = Extract<FromWorker, { type: 'leaf' }>;
+type SecretRequest = Extract<FromWorker, { type: 'secret' }>;
+
+/** Requests of one worker that may be unanswered at once: a captured one must not be able to occupy the vault. */
+const IN_FLIGHT = 256;
+/** An SPKI of P-256 has 91 bytes. */
+const MAX_SPKI = 512;
+const MAX_TOKEN = 512;
+
+export interface DeskParts {
+  readonly policy: Policy;
+  readonly compiler: SnapshotCompiler;
+  readonly keyholder: KeyholderClient;
+  readonly issuers: Issuers;
+  readonly ledger: Ledger;
+}
+
+/**
+ * Where workers ask for what they must not keep. Nothing that a worker says is taken on trust: each request shows the
+ * token of the agent that it is for, and the vault looks the right up itself (promise 3). Every release and every
+ * refusal is in the journal before it is answered.
+ */
+export class Desk {
+  readonly #parts: DeskParts;
+  readonly #tickets = new TicketKeys();
+
+  constructor(parts: DeskParts) {
+    this.#parts = parts;
+  }
+
+  /** Answers for the worker of that name and journal; each worker gets counters of its own. */
+  serve(worker: string, journal: string): (header: unknown, parts: readonly Buffer[]) => Promise<Reply> {
+    const heads = new JournalHeads(this.#parts.ledger, worker, journal);
+    let inFlight = 0;
+    return async (header, parts) => {
+      const message = FromWorker.parse(header);
+      if (message.type === 'head') {
+        await heads.take(message);
+        return { header: {} };
+      }
+      if (inFlight >= IN_FLIGHT) {
+        throw new SallyportError(
+          'rate_limited',
+          `More than ${IN_FLIGHT} requests of this worker are unanswered.`,
+        );
+      }
+      inFlight += 1;
+      try {
+        if (message.type === 'leaf') return await this.#leaf(worker, message, parts);
+        return await this.#secret(worker, message, parts);
+      } finally {
+        inFlight -= 1;
+      }
+    };
+  }
+
+  #leaf(worker: string, message: LeafRequest, parts: readonly Buffer[]): Promise<Reply> {
+    const token = tokenDigest(parts[0]); // before the first await: parts do not outlive it
+    const spki = Buffer.from(parts[1]?.subarray(0, MAX_SPKI) ?? []);
+    return this.#decided(worker, message, async () => {
+      const agent = this.#authenticate(message.agent, token);
+      const grants = this.#parts.compiler.grantsOf(agent.id);
+      if (!grants.some((grant) => covers(grant.rule, message.host, message.port))) {
+        throw denied(`${agent.name} has no grant for ${message.host}:${message.port}`);
+      }
+      const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
+      await this.#released(worker, message, { notAfter });
+      const tickets = this.#tickets.derive(agent.id, message.host, message.port);
+      return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem, tickets] };
+    });
+  }
+
+  #secret(worker: string, message: SecretRequest, parts: readonly Buffer[]): Promise<Reply> {
+    const token = tokenDigest(parts[0]);
+    return this.#decided(worker, message, async () => {
+      const agent = this.#authenticate(message.agent, token);
+      const compiled = this.#parts.compiler.grant(message.rule);
+      const version = requireRight(agent, compiled, message);
+      const { service, credential, rule } = version.compiled;
+      const secrets = await openInjected(
+        this.#parts.keyholder,
+        service,
+        credential,
+        version.row,
+        rule.inject,
+      );
+      try {
+        await this.#released(worker, message, {});
+      } catch (error) {
+        for (const { value } of secrets) value.fill(0);
+        throw error;
+      }
+      const fields = secrets.map(({ name }) => ({ name, secret: true }));
+      return {
+        header: { fields } satisfies z.infer<typeof SecretReply>,
+        parts: secrets.map(({ value }) => value),
+      };
+    });
+  }
+
+  /** The agent of that id, where `digest` is of one of its tokens. Throws policy_denied, integrity_failed. */
+  #authenticate(id: string, digest: Buffer | undefined): AgentsTable {
+    const { policy, compiler } = this.#parts;
+    if (policy.integrity !== null) throw new SallyportError('integrity_failed', policy.integrity);
+    const agent = policy.state.agent(id);
+    let known = false;
+    for (const hash of agent && digest ? compiler.tokenHashes(agent) : []) {
+      if (digest && timingSafeEqual(hash, digest)) known = true;
+    }
+    if (!agent || !known) throw denied("the token shown is not that agent's");
+    return agent;
+  }
+
+  /** Runs `decide`; a refusal is journalled before it is passed on. */
+  async #decided(
+    worker: string,
+    message: LeafRequest | SecretRequest,
+    decide: () => Promise<Reply>,
+  ): Promise<Reply> {
+    try {
+      return await decide();
+    } catch (error) {
+      const code = error instanceof SallyportError ? error.code : 'internal';
+      const why = error instanceof Error ? error.message : String(error);
+      await this.#parts.ledger.record('refusal', message.type, message.agent, {
+        ...facts(worker, message),
+        code,
+        why,
+      });
+      throw error;
+    }
+  }
+
+  #released(
+    worker: string,
+    message: LeafRequest | SecretRequest,
+    more: Record<string, number>,
+  ): Promise<void> {
+    return this.#parts.ledger.record('release', message.type, message.agent, {
+      ...facts(worker, message),
+      ...more,
+    });
+  }
+}
+
+/** Throws policy_denied, integrity_failed, credential_missing unless the agent has exactly this right now. */
+function requireRight(agent: AgentsTable, compiled: CompiledGrant | undefined, message: SecretRequest) {
+  const rule = compiled?.rule;
+  if (!rule || rule.agent !== agent.id) throw denied(`${agent.name} has no such grant`);
+  if (rule.integrity !== null) throw new SallyportError('integrity_failed', rule.integrity);
+  if (!covers(rule, message.host, message.port)) {
+    throw denied(`the grant does not cover ${message.host}:${message.port}`);
+  }
+  if (rule.credential !== message.credential || rule.version !== message.version || !compiled.version) {
+    const what = `Version ${message.version} of the credential has been replaced or removed`;
+    throw new SallyportError('credential_missing', `${what}: look the grant up again in the newest policy.`);
+  }
+  if (rule.inject.some((inject) => inject.in === 'unsupported')) {
+    throw new SallyportError(
+      'injection_unsupported',
+      `This version cannot inject what ${rule.service} needs.`,
+    );
+  }
+  return { compiled, row: compiled.version };
+}
+
+function covers(rule: Rule, host: string, port: number): boolean {
+  return rule.hosts.some((each) => each.port === port && hostMatches(each.pattern, host));
+}
+
+function tokenDigest(token: Buffer | undefined): Buffer | undefined {
+  return token && token.length <= MAX_TOKEN ? createHash('sha256').update(token).digest() : undefined;
+}
+
+function facts(worker: string, message: LeafRequest | SecretRequest) {
+  const { host, port } = message;
+  if (message.type === 'leaf') return { worker, host, port };
+  return { worker, host, port, rule: message.rule, credential: message.credential, version: message.version };
+}
+
+function denied(why: string): SallyportError {
+  return new SallyportError('policy_denied', `The vault releases nothing: ${why}.`);
+}

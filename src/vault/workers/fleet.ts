@@ -1,0 +1,108 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Channel } from '../../channel/channel.ts';
+import type { WorkerSettings } from '../../channel/messages/worker.ts';
+import { SallyportError } from '../../errors.ts';
+import type { Policy } from '../policy/policy.ts';
+import { WorkerLink } from './link.ts';
+import type { SnapshotCompiler } from './snapshot.ts';
+
+export interface WorkerStatus {
+  readonly name: string;
+  readonly ready: boolean;
+  /** Of the policy that it has in force. */
+  readonly revision: number;
+}
+
+export interface FleetHooks {
+  /** Ends the named process; resolves once it is gone. */
+  kill(name: string, reason: string): Promise<void>;
+  /** The worker serves. */
+  ready(name: string): void;
+}
+
+/** All workers of this vault. Each has the newest policy, or is being ended. */
+export class Fleet {
+  readonly #policy: Policy;
+  readonly #compiler: SnapshotCompiler;
+  readonly #settings: WorkerSettings;
+  readonly #hooks: FleetHooks;
+  readonly #links = new Map<string, WorkerLink>();
+  /** Connected before there was a policy to give them. */
+  readonly #early = new Set<WorkerLink>();
+
+  constructor(policy: Policy, compiler: SnapshotCompiler, settings: WorkerSettings, hooks: FleetHooks) {
+    this.#policy = policy;
+    this.#compiler = compiler;
+    this.#settings = settings;
+    this.#hooks = hooks;
+  }
+
+  /** Takes a worker in and starts it, as soon as the policy has been authenticated. */
+  add(name: string, journal: string, channel: Channel): WorkerLink {
+    const link = new WorkerLink(name, journal, channel, (reason) => this.#kill(link, reason));
+    this.#links.set(name, link);
+    if (this.#policy.loaded) this.#start(link);
+    else this.#early.add(link);
+    return link;
+  }
+
+  /** Forgets a worker whose process is gone. */
+  remove(name: string): void {
+    const link = this.#links.get(name);
+    if (!link) return;
+    link.stop();
+    this.#early.delete(link);
+    this.#links.delete(name);
+  }
+
+  /** Starts those that connected before the policy was loaded. */
+  startEarly(): void {
+    const early = [...this.#early];
+    this.#early.clear();
+    for (const link of early) this.#start(link);
+  }
+
+  /**
+   * Brings the policy as it is now in force in every worker: resolves once each has acknowledged it or is gone.
+   * Throws worker_not_acknowledged where one has not and could not be ended either.
+   */
+  async publish(): Promise<void> {
+    if (!this.#policy.loaded) return;
+    const snapshot = this.#compiler.compile();
+    const links = [...this.#links.values()].filter((link) => !this.#early.has(link));
+    await Promise.all(links.map((link) => link.push(snapshot)));
+  }
+
+  status(): WorkerStatus[] {
+    return [...this.#links.values()].map(({ name, ready, revision }) => ({ name, ready, revision }));
+  }
+
+  /** Has the workers finish what they do and end; resolves once their processes are gone, or after `withinMs`. */
+  async drain(withinMs: number): Promise<void> {
+    const deadline = Date.now() + withinMs;
+    for (const link of this.#links.values()) link.drain();
+    while (this.#links.size > 0 && Date.now() < deadline) await delay(20);
+  }
+
+  #start(link: WorkerLink): void {
+    link.start(this.#settings, this.#compiler.compile()).then(
+      (started) => {
+        if (started) this.#hooks.ready(link.name);
+      },
+      (error: unknown) => process.stderr.write(`sallyport: ${link.name}: ${String(error)}\n`),
+    );
+  }
+
+  async #kill(link: WorkerLink, reason: string): Promise<void> {
+    try {
+      await this.#hooks.kill(link.name, reason);
+    } catch (cause) {
+      throw new SallyportError(
+        'worker_not_acknowledged',
+        `${link.name} has not taken the new policy and could not be ended: stop \`sallyport serve\` to be sure that it is not used.`,
+        { cause },
+      );
+    }
+    this.remove(link.name);
+  }
+}

@@ -1,0 +1,86 @@
+import type { Channel } from '../../channel/channel.ts';
+import type { Snapshot } from '../../channel/messages/policy.ts';
+import type { ToWorker, WorkerSettings } from '../../channel/messages/worker.ts';
+
+/** A worker loads its program and binds its port before it answers `start`. */
+const START_MS = 15_000;
+/** Promise 7: a worker that has not acknowledged by then is killed. */
+const ACKNOWLEDGE_MS = 2_000;
+const PING_EVERY_MS = 500;
+
+/** The vault's end of one worker: what it is told, and whether it still answers. */
+export class WorkerLink {
+  readonly name: string;
+  /** File name of the worker's journal. */
+  readonly journal: string;
+  readonly #channel: Channel;
+  readonly #kill: (reason: string) => Promise<void>;
+  #ready = false;
+  #revision = 0;
+  #pings: NodeJS.Timeout | undefined;
+  #killing: Promise<void> | undefined;
+
+  /** `kill` has the supervisor end the process, and resolves once it is gone. */
+  constructor(name: string, journal: string, channel: Channel, kill: (reason: string) => Promise<void>) {
+    this.name = name;
+    this.journal = journal;
+    this.#channel = channel;
+    this.#kill = kill;
+  }
+
+  /** It listens and has its policy. */
+  get ready(): boolean {
+    return this.#ready && !this.#channel.closed;
+  }
+
+  /** The newest revision that it has acknowledged; 0 before the first. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Gives the worker what it needs to serve; resolves true once it does, false where it was ended instead. */
+  async start(settings: WorkerSettings, snapshot: Snapshot): Promise<boolean> {
+    const message: ToWorker = { type: 'start', worker: this.name, settings, snapshot };
+    if (!(await this.#acknowledged(message, START_MS))) return false;
+    this.#ready = true;
+    this.#revision = Math.max(this.#revision, snapshot.revision);
+    this.#pings = setInterval(() => void this.#acknowledged({ type: 'ping' }, ACKNOWLEDGE_MS), PING_EVERY_MS);
+    return true;
+  }
+
+  /** Resolves once the snapshot is in force in the worker, or the worker is gone. Rejects where it cannot be ended. */
+  async push(snapshot: Snapshot): Promise<void> {
+    if (await this.#acknowledged({ type: 'snapshot', snapshot }, ACKNOWLEDGE_MS)) {
+      this.#revision = Math.max(this.#revision, snapshot.revision);
+    }
+  }
+
+  drain(): void {
+    this.stop();
+    this.#channel.event({ type: 'drain' } satisfies ToWorker);
+  }
+
+  /** Asks it nothing more. */
+  stop(): void {
+    clearInterval(this.#pings);
+  }
+
+  async #acknowledged(message: ToWorker, withinMs: number): Promise<boolean> {
+    try {
+      await this.#channel.request(message, [], () => undefined, withinMs);
+      return true;
+    } catch (error) {
+      // A closed channel is no proof that the process is gone: it could serve on for a while with its old rights.
+      const why = error instanceof Error ? error.message : String(error);
+      await this.#end(`it did not acknowledge "${message.type}": ${why}`);
+      return false;
+    }
+  }
+
+  #end(reason: string): Promise<void> {
+    this.stop();
+    this.#ready = false;
+    this.#killing ??= this.#kill(reason).finally(() => this.#channel.close());
+    return this.#killing;
+  }
+}

@@ -1,0 +1,137 @@
+import { compileHosts, compileInjection } from '../../catalog/rule.ts';
+import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
+import { readFields, readNames } from '../../store/columns.ts';
+import type {
+  AgentsTable,
+  CredentialsTable,
+  CredentialVersionsTable,
+  GrantsTable,
+  ServicesTable,
+} from '../../store/schema.ts';
+import type { Sessions } from '../agents/sessions.ts';
+import { describeFailures } from '../integrity/verify.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { PolicyState } from '../policy/state.ts';
+
+/** A grant with all the rows behind it, and the rule that they make. */
+export interface CompiledGrant {
+  readonly grant: GrantsTable;
+  readonly service: ServicesTable;
+  readonly credential: CredentialsTable;
+  /** Undefined where its row failed authentication: the rule then says so. */
+  readonly version: CredentialVersionsTable | undefined;
+  readonly rule: Rule;
+}
+
+/** Makes of the policy what workers get. A grant is compiled anew only where a row behind it was replaced. */
+export class SnapshotCompiler {
+  readonly #policy: Policy;
+  readonly #sessions: Sessions;
+  readonly #compiled = new WeakMap<GrantsTable, CompiledGrant>();
+  #revision = 0;
+
+  constructor(policy: Policy, sessions: Sessions) {
+    this.#policy = policy;
+    this.#sessions = sessions;
+  }
+
+  /** Of the newest snapshot. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The snapshot of the policy as it is now, under a new revision. Throws hsm_unavailable before the policy is loaded. */
+  compile(): Snapshot {
+    const state = this.#policy.state;
+    this.#revision += 1;
+    return {
+      revision: this.#revision,
+      integrity: this.#policy.integrity,
+      agents: [
+        ...state.agents().map((agent) => ({ ...this.#agent(agent), integrity: null })),
+        ...this.#policy.suspectAgents.map((agent) => ({
+          ...this.#agent(agent),
+          integrity: this.#suspicion(agent),
+        })),
+      ],
+      rules: state.grants().flatMap((grant) => this.#compile(state, grant)?.rule ?? []),
+    };
+  }
+
+  /** The grant of that id as it stands in a snapshot; undefined where it has none. */
+  grant(id: string): CompiledGrant | undefined {
+    const grant = this.#policy.state.grant(id);
+    return grant && this.#compile(this.#policy.state, grant);
+  }
+
+  /** All of an agent's grants. */
+  grantsOf(agent: string): CompiledGrant[] {
+    const state = this.#policy.state;
+    const own = state.grants().filter((grant) => grant.agent === agent);
+    return own.flatMap((grant) => this.#compile(state, grant) ?? []);
+  }
+
+  /** SHA-256 of each token that is the agent's now. */
+  tokenHashes(agent: AgentsTable): Buffer[] {
+    const own = agent.token_hash?.length === 32 ? [agent.token_hash] : [];
+    return [...own, ...this.#sessions.of(agent.id)];
+  }
+
+  #agent(agent: AgentsTable) {
+    const tokens = this.tokenHashes(agent).map((hash) => hash.toString('hex'));
+    return { id: agent.id, name: agent.name, tokens };
+  }
+
+  #suspicion(agent: AgentsTable): string | null {
+    const failure = this.#policy.failureOf('agents', agent.id);
+    return failure ? describeFailures([failure]) : null;
+  }
+
+  #compile(state: PolicyState, grant: GrantsTable): CompiledGrant | undefined {
+    const service = state.service(grant.service);
+    const credential = state.credential(grant.credential);
+    if (!service || !credential) return undefined; // their rows failed: the whole snapshot says so
+    const version = state.version(credential.id, credential.current_version);
+    const known = this.#compiled.get(grant);
+    if (known?.service === service && known.credential === credential && known.version === version)
+      return known;
+    const rule = this.#rule(state, grant, service, credential, version);
+    if (!rule) return undefined;
+    const compiled = { grant, service, credential, version, rule };
+    this.#compiled.set(grant, compiled);
+    return compiled;
+  }
+
+  /** Undefined where the definition no longer compiles (another version's rules): no rule, so no credential. */
+  #rule(
+    state: PolicyState,
+    grant: GrantsTable,
+    service: ServicesTable,
+    credential: CredentialsTable,
+    version: CredentialVersionsTable | undefined,
+  ): Rule | undefined {
+    const rowId = `${credential.id}/${credential.current_version}`;
+    const failure = this.#policy.failureOf('credential_versions', rowId);
+    const gone = failure ? describeFailures([failure]) : `The row ${rowId} of credential_versions is gone.`;
+    try {
+      const definition = state.definition(service);
+      const publicFields = readFields(credential.public_fields);
+      return {
+        id: grant.id,
+        agent: grant.agent,
+        service: grant.service,
+        credential: credential.id,
+        version: credential.current_version,
+        hosts: compileHosts(definition, publicFields),
+        methods: readNames(grant.methods),
+        paths: readNames(grant.paths),
+        inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
+        integrity: version ? null : gone,
+      };
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      process.stderr.write(`sallyport: the grant ${grant.id} for ${grant.service} is not in force: ${why}\n`);
+      return undefined;
+    }
+  }
+}
