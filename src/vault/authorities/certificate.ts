@@ -1,0 +1,123 @@
+import { randomBytes, sign } from 'node:crypto';
+import { BACKDATE_MS, type Profile } from '../../../certs/profiles.ts';
+import {
+  bits,
+  boolean,
+  encode,
+  type Node,
+  octets,
+  oid,
+  sequence,
+  set,
+  tagged,
+  time,
+  unsigned,
+  utf8,
+} from './der.ts';
+import { keyIdentifier, publicKeyInfo } from './public-key.ts';
+
+const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
+const COMMON_NAME = '2.5.4.3';
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
+const EXTENSION = {
+  subjectKeyIdentifier: '2.5.29.14',
+  keyUsage: '2.5.29.15',
+  subjectAltName: '2.5.29.17',
+  basicConstraints: '2.5.29.19',
+  nameConstraints: '2.5.29.30',
+  authorityKeyIdentifier: '2.5.29.35',
+  extKeyUsage: '2.5.29.37',
+} as const;
+/** Bits of KeyUsage within its first byte (RFC 5280, 4.2.1.3). */
+const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const;
+
+export interface CertificateParts {
+  readonly profile: Profile;
+  /** An empty one makes the alternative name critical (RFC 5280, 4.2.1.6). */
+  readonly subject: Node;
+  readonly issuer: Node;
+  /** The subject's uncompressed point. */
+  readonly point: Buffer;
+  /** The issuer's uncompressed point; its own for a root. */
+  readonly issuerPoint: Buffer;
+  /** When it is made, in milliseconds. */
+  readonly now: number;
+  /** It ends with the profile's lifetime, or here if that is earlier: none outlives its issuer. */
+  readonly notAfter: number;
+  /** NameConstraints of an authority, or the one GeneralName of a leaf. */
+  readonly constraints?: Node;
+  readonly name?: Node;
+}
+
+export interface Certificate {
+  readonly der: Buffer;
+  /** Milliseconds. */
+  readonly notAfter: number;
+}
+
+/** Builds a certificate (RFC 5280, 4.1) and signs it with `issuerKey`, a P-256 key in PKCS#8 DER. */
+export function certify(parts: CertificateParts, issuerKey: Buffer): Certificate {
+  const { profile, subject, issuer, point, now } = parts;
+  const notBefore = wholeSecond(now - BACKDATE_MS);
+  // Both ends are included, so a lifetime of a day ends a second before the day is over.
+  const notAfter = Math.min(notBefore + profile.lifetimeMs - 1000, wholeSecond(parts.notAfter));
+  const algorithm = sequence(oid(ECDSA_SHA256));
+  const tbs = sequence(
+    tagged(0, [unsigned(Buffer.from([2]))]), // version 3
+    unsigned(randomBytes(16)),
+    algorithm,
+    issuer,
+    sequence(time(new Date(notBefore)), time(new Date(notAfter))),
+    subject,
+    publicKeyInfo(point),
+    tagged(3, [sequence(...extensions(parts))]),
+  );
+  const signature = sign('sha256', encode(tbs), { key: issuerKey, format: 'der', type: 'pkcs8' });
+  return { der: encode(sequence(tbs, algorithm, bits(signature))), notAfter };
+}
+
+/** A distinguished name of one common name. */
+export function commonName(text: string): Node {
+  return sequence(set(sequence(oid(COMMON_NAME), utf8(text))));
+}
+
+export function emptyName(): Node {
+  return sequence();
+}
+
+/** One PEM certificate (RFC 7468). */
+export function pem(der: Buffer): string {
+  const lines = der.toString('base64').replaceAll(/.{64}/g, '$&\n').trimEnd();
+  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
+}
+
+function extensions({ profile, point, issuerPoint, constraints, name }: CertificateParts): Node[] {
+  const { pathLength } = profile;
+  const list: Node[] = [];
+  if (pathLength !== null) {
+    const value = sequence(boolean(true), unsigned(Buffer.from([pathLength])));
+    list.push(extension(EXTENSION.basicConstraints, true, value));
+  }
+  list.push(extension(EXTENSION.keyUsage, true, keyUsage(profile)));
+  if (profile.serverAuth) list.push(extension(EXTENSION.extKeyUsage, false, sequence(oid(SERVER_AUTH))));
+  if (constraints) list.push(extension(EXTENSION.nameConstraints, true, constraints));
+  if (name) list.push(extension(EXTENSION.subjectAltName, true, sequence(name)));
+  list.push(extension(EXTENSION.subjectKeyIdentifier, false, octets(keyIdentifier(point))));
+  const authority = sequence(tagged(0, keyIdentifier(issuerPoint)));
+  list.push(extension(EXTENSION.authorityKeyIdentifier, false, authority));
+  return list;
+}
+
+function extension(id: string, critical: boolean, value: Node): Node {
+  return sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(encode(value)));
+}
+
+/** A named BIT STRING leaves its trailing zero bits out (X.690, 11.2.2). */
+function keyUsage({ keyUsage: usages }: Profile): Node {
+  const byte = usages.reduce((sum, usage) => sum | KEY_USAGE[usage], 0);
+  return bits(Buffer.from([byte]), 31 - Math.clz32(byte & -byte));
+}
+
+function wholeSecond(ms: number): number {
+  return Math.floor(ms / 1000) * 1000;
+}

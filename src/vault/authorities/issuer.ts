@@ -1,0 +1,160 @@
+import { randomBytes, X509Certificate } from 'node:crypto';
+import { ISSUING, LEAF } from '../../../certs/profiles.ts';
+import { canonicalHost, hostMatches } from '../../catalog/host.ts';
+import { SallyportError } from '../../errors.ts';
+import { certify, commonName, emptyName, pem } from './certificate.ts';
+import { children, decode, type Node } from './der.ts';
+import { generateKeyPair } from './key-pair.ts';
+import { generalName, nameConstraints } from './names.ts';
+import { readPublicKey } from './public-key.ts';
+
+export interface IssuerParts {
+  /** The root's certificate, DER. */
+  readonly root: Buffer;
+  /** Lends the root's private key (PKCS#8 DER) for the length of the call and wipes it. */
+  readonly withRootKey: <T>(use: (pkcs8: Buffer) => T) => Promise<T>;
+  /** Patterns of the hosts that the agent's grants cover, canonical ("api.x", "*.x", "**.x", an address). */
+  readonly hosts: readonly string[];
+  /** Milliseconds; for tests of what time does. */
+  readonly now?: () => number;
+}
+
+/** An issuing authority while it is in use. */
+interface Issuing {
+  readonly certificate: Buffer;
+  readonly subject: Node;
+  readonly privateKey: Buffer;
+  readonly point: Buffer;
+  readonly notAfter: number;
+  /** From here on a new one is made: half of its life is left for what it has signed. */
+  readonly renewAt: number;
+}
+
+/**
+ * Makes an agent's leaves. Its issuing authority is born here, signed by the agent's root for the agent's hosts alone,
+ * and its key never leaves the vault's memory. When the agent's grants change, the vault closes this issuer and makes
+ * another: the constraints are those of the grants.
+ */
+export class Issuer {
+  readonly #parts: IssuerParts;
+  readonly #now: () => number;
+  readonly #root: { readonly subject: Node; readonly point: Buffer; readonly notAfter: number };
+  #issuing: Issuing | undefined;
+  #pending: Promise<Issuing> | undefined;
+  #closed = false;
+
+  /** Throws where `root` is no certificate of ours. */
+  constructor(parts: IssuerParts) {
+    this.#parts = parts;
+    this.#now = parts.now ?? Date.now;
+    const certificate = new X509Certificate(parts.root);
+    this.#root = {
+      subject: subjectOf(parts.root),
+      point: readPublicKey(certificate.publicKey.export({ type: 'spki', format: 'der' })),
+      notAfter: Date.parse(certificate.validTo),
+    };
+  }
+
+  /**
+   * A leaf for `host` (a canonical name or address) and the public key `spki` (P-256 SubjectPublicKeyInfo, DER), as
+   * a PEM chain of leaf and issuing authority; `notAfter` in milliseconds. Throws policy_denied where the agent's
+   * grants do not cover the host or its root has expired, bad_request for another kind of key, vault_unavailable
+   * once closed.
+   */
+  async leaf(host: string, spki: Buffer): Promise<{ chainPem: Buffer; notAfter: number }> {
+    if (canonicalHost(host) !== host || !this.#parts.hosts.some((pattern) => hostMatches(pattern, host))) {
+      throw new SallyportError(
+        'policy_denied',
+        'No grant of this agent covers the host: no certificate is made.',
+      );
+    }
+    const point = Buffer.from(readPublicKey(spki)); // a copy: the caller's buffer is not ours after the await
+    const issuing = await this.#current();
+    const now = this.#now();
+    const { der, notAfter } = certify(
+      {
+        profile: LEAF,
+        subject: emptyName(),
+        issuer: issuing.subject,
+        point,
+        issuerPoint: issuing.point,
+        now,
+        notAfter: issuing.notAfter,
+        name: generalName(host),
+      },
+      issuing.privateKey,
+    );
+    return { chainPem: Buffer.from(pem(der) + pem(issuing.certificate), 'latin1'), notAfter };
+  }
+
+  /** Wipes the issuing key. No leaf is made from here on; those made are valid until they end. */
+  close(): void {
+    this.#closed = true;
+    this.#issuing?.privateKey.fill(0);
+    this.#issuing = undefined;
+  }
+
+  /** The issuing authority in its first half; made once, however many ask at once. */
+  #current(): Promise<Issuing> {
+    if (this.#closed) return Promise.reject(closed());
+    if (this.#issuing && this.#now() < this.#issuing.renewAt) return Promise.resolve(this.#issuing);
+    this.#pending ??= this.#renew().finally(() => {
+      this.#pending = undefined;
+    });
+    return this.#pending;
+  }
+
+  async #renew(): Promise<Issuing> {
+    const { privateKey, point } = generateKeyPair();
+    try {
+      const now = this.#now();
+      if (now >= this.#root.notAfter) throw expired(this.#root.notAfter);
+      const subject = commonName(`Sallyport issuing ${randomBytes(4).toString('hex')}`);
+      const { der, notAfter } = await this.#parts.withRootKey((rootKey) =>
+        certify(
+          {
+            profile: ISSUING,
+            subject,
+            issuer: this.#root.subject,
+            point,
+            issuerPoint: this.#root.point,
+            now,
+            notAfter: this.#root.notAfter,
+            constraints: nameConstraints(this.#parts.hosts),
+          },
+          rootKey,
+        ),
+      );
+      if (this.#closed) throw closed();
+      this.#issuing?.privateKey.fill(0);
+      const renewAt = now + (notAfter - now) / 2;
+      this.#issuing = { certificate: der, subject, privateKey, point, notAfter, renewAt };
+      return this.#issuing;
+    } catch (error) {
+      privateKey.fill(0);
+      throw error;
+    }
+  }
+}
+
+/** The subject within a certificate, as it was encoded. */
+function subjectOf(certificate: Buffer): Node {
+  const [, , , , , subject] = children(children(decode(certificate))[0]);
+  if (subject === undefined) throw new TypeError('the root is no X.509 v3 certificate');
+  return subject;
+}
+
+function closed(): SallyportError {
+  return new SallyportError(
+    'vault_unavailable',
+    "The agent's grants have changed: ask again for the certificate.",
+  );
+}
+
+function expired(notAfter: number): SallyportError {
+  const day = new Date(notAfter).toISOString().slice(0, 10);
+  return new SallyportError(
+    'policy_denied',
+    `The agent's certificate authority expired on ${day}: remove the agent, add it again and install its new CA.`,
+  );
+}

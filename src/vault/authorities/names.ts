@@ -1,0 +1,85 @@
+import { isIPv4, isIPv6 } from 'node:net';
+import { type Node, sequence, tagged } from './der.ts';
+
+/** GeneralName tags (RFC 5280, 4.2.1.6). */
+const DNS_NAME = 2;
+const IP_ADDRESS = 7;
+
+/** A host as the one name of a leaf: dNSName, or iPAddress with its 4 or 16 bytes. */
+export function generalName(host: string): Node {
+  const address = addressBytes(host);
+  return address ? tagged(IP_ADDRESS, address) : tagged(DNS_NAME, Buffer.from(host, 'latin1'));
+}
+
+/**
+ * NameConstraints (RFC 5280, 4.2.1.10) that permit the hosts of these patterns: "api.x" and "*.x" become the subtrees
+ * api.x and x. Without a leading dot: OpenSSL and Go read one as "only below", Java and the RFC do not know it. A
+ * subtree is wider than its pattern (api.x takes in a.api.x); the issuer itself holds to the pattern.
+ *
+ * A kind of name without any constraint would be free, so each is always bound: where no DNS name is granted, a name
+ * that cannot exist is permitted (RFC 6761, "invalid"; an empty excluded name is an error to Java); addresses are
+ * excluded whole, unless some are granted: then those are permitted, and the other family excluded.
+ */
+export function nameConstraints(patterns: readonly string[]): Node {
+  const hosts = patterns.map((pattern) => pattern.replace(/^\*+\./, ''));
+  const v4 = hosts.filter(isIPv4);
+  const v6 = hosts.filter(isIPv6);
+  const dns = widest(hosts.filter((host) => !isIPv4(host) && !isIPv6(host)));
+  const permitted = [
+    ...(dns.length > 0 ? dns : ['none.invalid']).map((host) => tagged(DNS_NAME, Buffer.from(host, 'latin1'))),
+    ...[...new Set([...v4, ...v6])].map(exactAddress),
+  ];
+  const excluded = [
+    ...(v4.length === 0 ? [everyAddress(4)] : []),
+    ...(v6.length === 0 ? [everyAddress(16)] : []),
+  ];
+  return sequence(
+    tagged(
+      0,
+      permitted.map((base) => sequence(base)),
+    ),
+    ...(excluded.length > 0
+      ? [
+          tagged(
+            1,
+            excluded.map((base) => sequence(base)),
+          ),
+        ]
+      : []),
+  );
+}
+
+/** Each name once, and none that lies under another: what is permitted stays the same, and the certificate small. */
+function widest(names: readonly string[]): string[] {
+  const known = new Set(names);
+  return [...known].filter((name) => {
+    for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1)) {
+      if (known.has(name.slice(dot + 1))) return false;
+    }
+    return true;
+  });
+}
+
+function exactAddress(host: string): Node {
+  const address = addressBytes(host) ?? Buffer.alloc(0);
+  return tagged(IP_ADDRESS, Buffer.concat([address, Buffer.alloc(address.length, 0xff)]));
+}
+
+function everyAddress(length: 4 | 16): Node {
+  return tagged(IP_ADDRESS, Buffer.alloc(length * 2));
+}
+
+/** The bytes of a canonical IP literal, null for a name. */
+function addressBytes(host: string): Buffer | null {
+  if (isIPv4(host)) return Buffer.from(host.split('.').map(Number));
+  if (!isIPv6(host)) return null;
+  const [before = '', after] = host.split('::');
+  const head = before === '' ? [] : before.split(':');
+  const tail = after === undefined || after === '' ? [] : after.split(':');
+  const gap = Array<string>(8 - head.length - tail.length).fill('0');
+  const bytes = Buffer.alloc(16);
+  for (const [i, group] of [...head, ...gap, ...tail].entries()) {
+    bytes.writeUInt16BE(Number.parseInt(group, 16), i * 2);
+  }
+  return bytes;
+}
