@@ -85,12 +85,6 @@ export function emptyName(): Node {
   return sequence();
 }
 
-/** One PEM certificate (RFC 7468). */
-export function pem(der: Buffer): string {
-  const lines = der.toString('base64').replaceAll(/.{64}/g, '$&\n').trimEnd();
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
-}
-
 function extensions({ profile, point, issuerPoint, constraints, name }: CertificateParts): Node[] {
   const { pathLength } = profile;
   const list: Node[] = [];

@@ -1,8 +1,9 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
+import { toPem } from '../../../certs/pem.ts';
 import { ISSUING, LEAF } from '../../../certs/profiles.ts';
 import { canonicalHost, hostMatches } from '../../catalog/host.ts';
 import { SallyportError } from '../../errors.ts';
-import { certify, commonName, emptyName, pem } from './certificate.ts';
+import { certify, commonName, emptyName } from './certificate.ts';
 import { children, decode, type Node } from './der.ts';
 import { generateKeyPair } from './key-pair.ts';
 import { generalName, nameConstraints } from './names.ts';
@@ -84,7 +85,7 @@ export class Issuer {
       },
       issuing.privateKey,
     );
-    return { chainPem: Buffer.from(pem(der) + pem(issuing.certificate), 'latin1'), notAfter };
+    return { chainPem: Buffer.from(toPem(der) + toPem(issuing.certificate), 'latin1'), notAfter };
   }
 
   /** Wipes the issuing key. No leaf is made from here on; those made are valid until they end. */
