@@ -12,6 +12,8 @@ export interface TlsServer {
   readonly accepted: () => number;
   /** TCP connections now, whatever their handshake came to. */
   readonly open: () => number;
+  /** Cuts every connection off with a TCP reset. */
+  readonly reset: () => void;
   /** Closes the server and what is open on it. */
   readonly close: () => Promise<void>;
 }
@@ -48,6 +50,9 @@ export async function startTlsServer(
     sockets,
     accepted: () => accepted,
     open: () => raw.size,
+    reset: () => {
+      for (const socket of raw) socket.resetAndDestroy();
+    },
     close: async () => {
       for (const socket of raw) socket.destroy();
       server.close();

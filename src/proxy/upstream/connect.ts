@@ -20,10 +20,13 @@ export interface Target {
   readonly port: number;
   readonly agent: string;
   readonly secureContext: tls.SecureContext;
-  /** A session of an earlier connection to this very target. */
+  /** A session of an earlier, verified connection to this very target: resumed, it is not verified again. */
   readonly session?: Buffer | undefined;
-  /** Gets each session that a server offers, once its certificate has been verified. */
-  readonly onSession: (session: Buffer) => void;
+  /**
+   * Gets each session that a verified server offers, and until when its certificate is valid (ms since 1970);
+   * undefined where this connection was itself resumed.
+   */
+  readonly onSession: (session: Buffer, validTo: number | undefined) => void;
 }
 
 const ATTEMPT_DELAY_MS = 250;

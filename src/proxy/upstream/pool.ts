@@ -1,4 +1,4 @@
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { SallyportError } from '../../errors.ts';
 import type { AddressGuard } from './address-guard.ts';
 import { Connector } from './connect.ts';
@@ -6,7 +6,8 @@ import { UpstreamConnection } from './connection.ts';
 import { unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
 import type { Resolver } from './resolve.ts';
-import { Sessions } from './sessions.ts';
+import { lastUse } from './sessions.ts';
+import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
 
 export type { UpstreamConnection, UpstreamHandler } from './connection.ts';
 
@@ -22,12 +23,6 @@ export interface UpstreamKey {
    * Negotiate), and would take a request without the credential, or under another one, for the first one's.
    */
   readonly identity: string;
-}
-
-/** PEM certificates. Both empty: nothing is trusted. */
-export interface TrustedRoots {
-  readonly system: string;
-  readonly extra: string;
 }
 
 export interface PoolLimits {
@@ -48,12 +43,6 @@ export interface PoolOptions {
 }
 
 const DEFAULTS: PoolLimits = { idleTimeoutMs: 60_000, maxAgeMs: 10 * 60_000, maxIdle: 4096 };
-
-/** What was verified against one set of roots, and goes with it. */
-interface Trust {
-  readonly secureContext: tls.SecureContext;
-  readonly sessions: Sessions;
-}
 
 /** What a connection was opened for. */
 interface Origin {
@@ -110,36 +99,39 @@ export class UpstreamPool {
     const trust = this.#trust;
     const text = keyText(key);
     const origin: Origin = { text, identity: key.identity, openedAt: performance.now(), retired: false };
-    let session = trust.sessions.take(text);
+    let resumed = trust.sessions.take(text);
+    const from = resumed;
     // A server may send tickets as long as the connection lives: those of a retired one are not kept.
-    const onSession = (offered: Buffer): void => {
-      if (origin.retired || this.#trust !== trust || this.#closed) offered.fill(0);
-      else trust.sessions.put(text, offered);
+    const onSession = (session: Buffer, validTo: number | undefined): void => {
+      if (origin.retired || this.#trust !== trust || this.#closed) session.fill(0);
+      else trust.sessions.put(text, { session, until: lastUse(validTo, from) });
     };
     const { host, port, agent } = key;
+    const { secureContext } = trust;
     try {
-      const target = { host, port, agent, secureContext: trust.secureContext, session, onSession };
+      const target = { host, port, agent, secureContext, session: resumed?.session, onSession };
       const socket = await this.#connector.connect(target, signal);
-      if (session && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
-        trust.sessions.put(text, session); // unlike a ticket of TLS 1.3, it serves many times
-        session = undefined;
+      if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
+        trust.sessions.put(text, resumed); // unlike a ticket of TLS 1.3, it serves many times
+        resumed = undefined;
       }
       if (!this.#closed && this.#trust === trust) return this.#adopt(socket, origin, key);
       socket.destroy();
     } finally {
-      session?.fill(0);
+      resumed?.session.fill(0);
     }
     return this.open(key, signal); // what was trusted has changed meanwhile
   }
 
   /**
    * Trusts other roots from now on. Nothing verified under the old ones is used again: idle connections close, those
-   * in use close when they are released, sessions are wiped.
+   * in use close when they are released, sessions are wiped. Throws `invalid_settings`, and changes nothing then.
    */
   retrust(ca: TrustedRoots): void {
+    const trust = createTrust(ca);
     this.#retire(() => true);
     this.#trust.sessions.drop('');
-    this.#trust = createTrust(ca);
+    this.#trust = trust;
   }
 
   /** Closes what a credential that is gone has authenticated: idle connections now, others at their release. */
@@ -191,24 +183,6 @@ export class UpstreamPool {
 /** The identity first, so that `forget` finds what is its own; no part contains a space. */
 function keyText({ host, port, agent, identity }: UpstreamKey): string {
   return `${identity} ${agent} ${host} ${port}`;
-}
-
-/**
- * Parsing the system's roots costs tens of milliseconds, so it is done once for all connections. An empty list is no
- * default: Node's own roots are not trusted unless they are given.
- */
-function createTrust({ system, extra }: TrustedRoots): Trust {
-  try {
-    const ca = [system, extra].filter((pem) => pem.trim() !== '');
-    const secureContext = tls.createSecureContext({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' });
-    return { secureContext, sessions: new Sessions() };
-  } catch (cause) {
-    throw new SallyportError(
-      'invalid_settings',
-      'The certificates to trust for upstreams are not PEM; correct the file of --upstream-ca.',
-      { cause },
-    );
-  }
 }
 
 function draining(): SallyportError {
