@@ -118,12 +118,7 @@ export class JournalWriter {
       try {
         this.#put();
       } catch (cause) {
-        const why = cause instanceof Error ? cause.message : String(cause);
-        error = new SallyportError(
-          'journal_unavailable',
-          `The audit journal ${this.fileName} cannot be written (${why}); nothing is forwarded until it can be: make room on its disk.`,
-          { cause },
-        );
+        error = this.#unavailable(cause);
       }
       this.#end = HASH_LENGTH;
     }
@@ -141,17 +136,26 @@ export class JournalWriter {
     };
     const size = this.#end + this.#buffer.write(linkLine(next), this.#end, 'latin1') - HASH_LENGTH;
     this.#torn = true;
-    let written = 0;
-    try {
-      written = writeSync(this.#fd, this.#buffer, HASH_LENGTH, size);
-    } finally {
-      if (written < size) this.#cut();
-    }
+    const written = writeSync(this.#fd, this.#buffer, HASH_LENGTH, size);
     if (written < size) throw new Error(`only ${written} of ${size} bytes were taken`);
     this.#torn = false;
     this.#length += size;
     this.#head = next;
     this.#buffer.write(next.hash, 0, 'latin1');
+  }
+
+  #unavailable(cause: unknown): SallyportError {
+    let why = cause instanceof Error ? cause.message : String(cause);
+    try {
+      if (this.#torn) this.#cut();
+    } catch (error) {
+      why += `; ${error instanceof Error ? error.message : error}`; // still torn: the next batch cuts first
+    }
+    return new SallyportError(
+      'journal_unavailable',
+      `The audit journal ${this.fileName} cannot be written (${why}); nothing is forwarded until it can be: make room on its disk.`,
+      { cause },
+    );
   }
 
   #cut(): void {

@@ -1,10 +1,12 @@
 import { z } from 'zod';
 
 /**
- * A journal is one file per run of a process (`journal/<start>-<name>.ndjson`), NDJSON, in batches: the lines of one
- * turn of the event loop, then one link line `{"link":n,"hash":h}`, where h = SHA-256 (hex) over the previous link's
- * hash (64 hex digits; for the first link, SHA-256 of the file's name) and the bytes of the batch's lines, newlines
- * included. Only a batch whose link is there counts as written.
+ * A journal is one file per run of a process (`journal/<start>-<process>.ndjson`, see files.ts), NDJSON in ASCII, in
+ * batches: the lines of one turn of the event loop, then one link line `{"link":n,"hash":h}`, n counting from 1, where
+ * h = SHA-256 (hex) over the previous link's hash (64 hex digits; for the first link, SHA-256 of the file's name) and
+ * the bytes of the batch's lines, newlines included. Only a batch whose link is there counts as written.
+ *
+ * A worker's journal holds `request`, `outcome` and `scrub` records, the vault's all the others.
  */
 export const Decision = z.enum(['injected', 'denied', 'refused']);
 
@@ -19,7 +21,7 @@ export const RequestRecord = z.object({
   method: z.string(),
   host: z.string(),
   port: z.number().int(),
-  /** As received, without the query. */
+  /** As received, without the query: each character is one byte (Latin-1). */
   path: z.string(),
   service: z.string().nullable(),
   credential: z.string().nullable(),
@@ -65,7 +67,10 @@ export const VaultRecord = z.object({
 });
 export type VaultRecord = z.infer<typeof VaultRecord>;
 
-/** In the vault's journal: a worker's newest link, at most 100 ms old: what exposes a rewritten or cut worker file. */
+/**
+ * In the vault's journal: the newest link of another file, at most 100 ms old: what exposes that file where it is
+ * rewritten or cut. Of a worker's while it runs; of the vault's own last journal, once, when the next one begins.
+ */
 export const HeadRecord = z.object({
   type: z.literal('head'),
   time: z.string(),
@@ -75,7 +80,10 @@ export const HeadRecord = z.object({
 });
 export type HeadRecord = z.infer<typeof HeadRecord>;
 
-/** In the vault's journal: its own chain so far, signed by the HSM's audit key (ECDSA P-256, SHA-256, r‖s, hex). */
+/**
+ * In the vault's journal: a link of its own, not far back, signed by the HSM's audit key (ECDSA P-256, SHA-256, r‖s,
+ * hex) over `checkpointMessage` in chain.ts.
+ */
 export const CheckpointRecord = z.object({
   type: z.literal('checkpoint'),
   time: z.string(),
