@@ -26,7 +26,13 @@ export function createTrust({ system, extra }: TrustedRoots): Trust {
   try {
     checkCertificates(extra);
     const ca = [system, extra].filter((pem) => pem.trim() !== '');
-    const secureContext = tls.createSecureContext({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' });
+    const secureContext = tls.createSecureContext({
+      ca,
+      minVersion: 'TLSv1.2',
+      maxVersion: 'TLSv1.3',
+      // Node verifies after the first handshake alone: a second one could bring in any certificate.
+      secureOptions: crypto.constants.SSL_OP_NO_RENEGOTIATION,
+    });
     return { secureContext, sessions: new Sessions() };
   } catch (cause) {
     throw new SallyportError(
