@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { domainToASCII } from 'node:url';
 import { z } from 'zod';
+import { canonicalHost } from './catalog/host.ts';
 import { SallyportError } from './errors.ts';
 
 /**
@@ -24,7 +24,7 @@ const Resolve = z.string().transform((text, context) => {
   const [from, to, ...more] = text.split('=');
   const source = hostPort(from ?? '');
   const target = hostPort(to ?? '');
-  const host = source && (isIP(source.host) ? source.host : domainToASCII(source.host));
+  const host = source && canonicalHost(source.host);
   if (more.length === 0 && source?.port && host && target?.port && isIP(target.host)) {
     return { host, port: source.port, address: target.host, toPort: target.port };
   }

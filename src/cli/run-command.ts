@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildBundle } from '../../certs/bundle.ts';
+import { buildBundle, systemRoots } from '../../certs/bundle.ts';
 import { SallyportError } from '../errors.ts';
 import { newToken } from './agent-token.ts';
 import type { Context } from './context.ts';
@@ -90,16 +90,28 @@ function readAuthority(file: string): string {
   }
 }
 
+/** Variables that name the roots trusted so far, before the system's. */
+const ROOTS = ['SSL_CERT_FILE', 'CURL_CA_BUNDLE', 'REQUESTS_CA_BUNDLE', 'NIX_SSL_CERT_FILE'];
+
 function writeFiles(folder: string, authority: string) {
-  const caFile = join(folder, 'ca.pem');
-  const bundleFile = join(folder, 'bundle.pem');
-  const wgetrcFile = join(folder, 'wgetrc');
-  writeFileSync(caFile, authority);
-  writeFileSync(bundleFile, buildBundle(authority, process.env));
-  const inherited = process.env.WGETRC;
-  const settings = inherited === undefined ? '' : `${readFileSync(inherited, 'utf8')}\n`;
-  writeFileSync(wgetrcFile, `${settings}ca_certificate = ${bundleFile}\n`);
-  return { caFile, bundleFile, wgetrcFile };
+  const write = (name: string, text: string): string => {
+    const file = join(folder, name);
+    writeFileSync(file, text);
+    return file;
+  };
+  const named = ROOTS.flatMap((name) => process.env[name] || []);
+  const bundle = buildBundle({ base: [...named, write('roots.pem', systemRoots())], add: authority });
+  const bundleFile = write('bundle.pem', bundle);
+  const extra = process.env.NODE_EXTRA_CA_CERTS;
+  const added =
+    extra && existsSync(extra) ? buildBundle({ base: [extra, bundleFile], add: authority }) : authority;
+  const wgetrc = process.env.WGETRC;
+  const settings = wgetrc && existsSync(wgetrc) ? `${readFileSync(wgetrc, 'utf8')}\n` : '';
+  return {
+    bundleFile,
+    caFile: write('ca.pem', added),
+    wgetrcFile: write('wgetrc', `${settings}ca_certificate = ${bundleFile}\n`),
+  };
 }
 
 function withUser(proxy: string, agent: string, token: string): string {
