@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { BatchReader } from '../../src/audit/batches.ts';
-import { linkLine } from '../../src/audit/chain.ts';
+import { chainStart, type Head, linkLine } from '../../src/audit/chain.ts';
+import { lastHead } from '../../src/audit/last-head.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-batches-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -132,3 +133,19 @@ t.test('a batch, or a line, that no writer writes is passed over in bounded memo
   }
   t.end();
 });
+
+t.test('the last head of a file is that of its last whole batch', (t) => {
+  t.same(lastHeadOf(''), chainStart('journal'));
+  t.same(lastHeadOf('{"torn":1}\n'), chainStart('journal'));
+  for (const size of [10, 20_000, 300_000]) {
+    const batches = [1, 2, 3].map((link) => `${'x'.repeat(size)}\n${linkLine({ link, hash })}`).join('');
+    t.same(lastHeadOf(batches), { link: 3, hash });
+    t.same(lastHeadOf(`${batches}{"torn":1}\n{"link":4,"ha`), { link: 3, hash });
+  }
+  t.end();
+});
+
+function lastHeadOf(text: string): Head {
+  writeFileSync(path, text, 'latin1');
+  return lastHead(folder, 'journal');
+}
