@@ -1,6 +1,5 @@
-import type { Session } from 'graphene-pk11';
 import pkcs11, { type Handle, type KeyPair, type Template } from 'pkcs11js';
-import { returnValue } from './cryptoki.ts';
+import { type Cryptoki, returnValue } from './cryptoki.ts';
 
 const P256 = Buffer.from('06082a8648ce3d030107', 'hex'); // DER of OID 1.2.840.10045.3.1.7
 const OPTIONAL = new Set([
@@ -18,7 +17,7 @@ const KEPT: Template = [
 ];
 
 /** Makes a 256-bit secret key in the token: stored, private, sensitive, not extractable, and what `template` adds. */
-export function generateSecretKey(session: Session, mechanism: number, template: Template): Handle {
+export function generateSecretKey({ lib, session }: Cryptoki, mechanism: number, template: Template): Handle {
   const whole: Template = [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_VALUE_LEN, value: 32 },
@@ -27,13 +26,11 @@ export function generateSecretKey(session: Session, mechanism: number, template:
     { type: pkcs11.CKA_UNWRAP, value: false },
     ...template,
   ];
-  return unmodifiable((fixed) =>
-    session.lib.C_GenerateKey(session.handle, { mechanism }, [...whole, ...fixed]),
-  );
+  return unmodifiable((fixed) => lib.C_GenerateKey(session, { mechanism }, [...whole, ...fixed]));
 }
 
 /** Makes a P-256 pair in the token whose private half may do `use` (CKA_SIGN or CKA_DERIVE) and nothing else. */
-export function generatePair(session: Session, label: string, use: number): KeyPair {
+export function generatePair({ lib, session }: Cryptoki, label: string, use: number): KeyPair {
   const named = [
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
     { type: pkcs11.CKA_LABEL, value: label },
@@ -60,7 +57,7 @@ export function generatePair(session: Session, label: string, use: number): KeyP
   ];
   const mechanism = { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN };
   return unmodifiable((fixed) =>
-    session.lib.C_GenerateKeyPair(session.handle, mechanism, [...open, ...fixed], [...closed, ...fixed]),
+    lib.C_GenerateKeyPair(session, mechanism, [...open, ...fixed], [...closed, ...fixed]),
   );
 }
 

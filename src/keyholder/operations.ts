@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { readAttribute } from './cryptoki.ts';
+import { find } from './keys.ts';
 import { checkPoint } from './point.ts';
 import { profileOf } from './profiles/registry.ts';
 import type { Token } from './token.ts';
@@ -59,6 +60,8 @@ export function agree(token: Token, point: Buffer): Buffer {
   try {
     return whole(readAttribute(token, shared, pkcs11.CKA_VALUE), SHARED_BYTES);
   } finally {
+    // pkcs11js reads attributes through memory that it frees unwiped. The next value of that size is laid over it.
+    find(token, pkcs11.CKO_SECRET_KEY, '\0'.repeat(SHARED_BYTES));
     lib.C_DestroyObject(session, shared);
   }
 }

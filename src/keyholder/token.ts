@@ -1,4 +1,4 @@
-import graphene, { type Module, type Session, type Slot } from 'graphene-pk11';
+import graphene, { type Module, type Slot } from 'graphene-pk11';
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
@@ -20,7 +20,6 @@ export interface OpenToken extends Cryptoki {
   readonly place: Place;
   readonly serial: string;
   readonly profile: Profile;
-  readonly graphene: Session;
   /** Ends the session, the login and the library: what comes next starts anew. Never throws. */
   close(): void;
 }
@@ -70,7 +69,6 @@ export function openToken(module: Module, place: Place, pinFd: number): OpenToke
     return {
       lib: module.lib,
       session: session.handle,
-      graphene: session,
       place,
       serial,
       profile,

@@ -25,6 +25,11 @@ const MODULES = [
   '/usr/lib64/softhsm/libsofthsm.so',
   '/usr/lib64/libsofthsm2.so',
 ];
+const CONFIGURATION = `directories.tokendir = /proc/self/fd/4/tokens
+objectstore.backend = file
+log.level = ERROR
+slots.removable = false
+`;
 const PROVISION = fileURLToPath(new URL('../../src/keyholder/provision.ts', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../src/keyholder/main.ts', import.meta.url));
 
@@ -46,14 +51,12 @@ export interface SoftHsm {
   remove(): void;
 }
 
-export function makeSoftHsm(label = 'sallyport-test'): SoftHsm {
+/** `settings`: further lines of softhsm2.conf, such as `slots.mechanisms = -CKM_AES_GCM`. */
+export function makeSoftHsm(label = 'sallyport-test', settings = ''): SoftHsm {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-softhsm-'));
   const tokens = join(folder, 'tokens');
   mkdirSync(tokens, { mode: 0o700 });
-  writeFileSync(
-    join(folder, 'softhsm2.conf'),
-    'directories.tokendir = /proc/self/fd/4/tokens\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n',
-  );
+  writeFileSync(join(folder, 'softhsm2.conf'), `${CONFIGURATION}${settings}`);
   const pin = randomBytes(16).toString('hex');
   const pinFile = join(folder, 'pin');
   writeFileSync(pinFile, `${pin}\n`, { mode: 0o400 });
@@ -100,6 +103,13 @@ export function runProvision(
 export function makeToken(label?: string): { hsm: SoftHsm; info: KeyholderInfo } {
   const hsm = makeSoftHsm(label);
   return { hsm, info: KeyholderInfo.parse(runProvision(hsm).output) };
+}
+
+/** Lets this very process use the token: SoftHSM reads its configuration when its library starts. */
+export function useHere(hsm: SoftHsm): void {
+  const configuration = join(hsm.folder, 'here.conf');
+  writeFileSync(configuration, CONFIGURATION.replace('/proc/self/fd/4/tokens', hsm.tokens));
+  process.env.SOFTHSM2_CONF = configuration;
 }
 
 export interface RunningKeyholder {

@@ -1,5 +1,4 @@
 import { randomFillSync } from 'node:crypto';
-import type { Session } from 'graphene-pk11';
 import pkcs11, { type Handle, type Mechanism } from 'pkcs11js';
 import { SallyportError } from '../../errors.ts';
 import type { Cryptoki } from '../cryptoki.ts';
@@ -24,8 +23,8 @@ export const aesGcm: Profile = {
   format: FORMAT,
   mechanisms: [pkcs11.CKM_AES_KEY_GEN, pkcs11.CKM_AES_GCM],
 
-  generate(session: Session, label: string): Handle {
-    return generateSecretKey(session, pkcs11.CKM_AES_KEY_GEN, [
+  generate(token: Cryptoki, label: string): Handle {
+    return generateSecretKey(token, pkcs11.CKM_AES_KEY_GEN, [
       { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
       { type: pkcs11.CKA_LABEL, value: label },
       { type: pkcs11.CKA_ENCRYPT, value: true },

@@ -1,4 +1,3 @@
-import type { Session } from 'graphene-pk11';
 import type { Handle } from 'pkcs11js';
 import type { Cryptoki } from '../cryptoki.ts';
 
@@ -13,7 +12,7 @@ export interface Profile {
   /** Mechanisms that the token must list for it. */
   readonly mechanisms: readonly number[];
   /** Makes a KEK for this profile in the token: for this purpose alone, sensitive, never extractable. */
-  generate(session: Session, label: string): Handle;
+  generate(token: Cryptoki, label: string): Handle;
   /** Wraps `dek`, bound to `aad`. Throws what the calls throw. */
   wrap(token: Cryptoki, kek: Handle, dek: Buffer, aad: Buffer): Buffer;
   /** Unwraps into a buffer of its own, which the caller wipes. Throws what the calls throw, or hsm_refused. */
