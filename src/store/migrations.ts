@@ -55,6 +55,12 @@ const TABLES = [
     methods TEXT NOT NULL,
     paths TEXT NOT NULL,${COMMON}
   ) STRICT`,
+  `CREATE TABLE state (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    counter INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    mac BLOB NOT NULL
+  ) STRICT`,
   'CREATE UNIQUE INDEX grants_pair ON grants (agent, credential) WHERE removed_at IS NULL',
 ];
 

@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import { COLUMNS, type PolicyRows, type Schema } from './schema.ts';
+import { COLUMNS, type PolicyRows, type Schema, type StateTable } from './schema.ts';
 
 /** Reads the whole policy as of one moment, tombstones included. Nothing is authenticated here. Throws what SQLite throws. */
 export function readPolicy(db: Kysely<Schema>): Promise<PolicyRows> {
@@ -13,4 +13,9 @@ export function readPolicy(db: Kysely<Schema>): Promise<PolicyRows> {
       .execute(),
     grants: await trx.selectFrom('grants').select(COLUMNS.grants).execute(),
   }));
+}
+
+/** The record of the state that was written last, undefined before the first change. Throws what SQLite throws. */
+export function readState(db: Kysely<Schema>): Promise<StateTable | undefined> {
+  return db.selectFrom('state').select(['id', 'counter', 'digest', 'mac']).executeTakeFirst();
 }

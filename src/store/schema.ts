@@ -63,7 +63,15 @@ export interface GrantsTable extends Authenticated, Tombstone {
   paths: string;
 }
 
-export interface Schema {
+/** One row: the state that the policy's rows make together, see src/vault/integrity/anchor.ts. */
+export interface StateTable {
+  id: 1;
+  counter: number;
+  digest: string;
+  mac: Buffer;
+}
+
+interface PolicySchema {
   agents: AgentsTable;
   services: ServicesTable;
   credentials: CredentialsTable;
@@ -71,7 +79,11 @@ export interface Schema {
   grants: GrantsTable;
 }
 
-export type PolicyTable = keyof Schema;
+export interface Schema extends PolicySchema {
+  state: StateTable;
+}
+
+export type PolicyTable = keyof PolicySchema;
 
 /** Every row of the policy, removed ones included. */
 export type PolicyRows = { readonly [T in PolicyTable]: readonly Schema[T][] };

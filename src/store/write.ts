@@ -1,10 +1,22 @@
 import type { Kysely, Transaction } from 'kysely';
-import type { PolicyRow, Schema } from './schema.ts';
+import type { PolicyRow, Schema, StateTable } from './schema.ts';
 
-/** Writes rows, new or in the place of the ones with their keys: all in one transaction. Throws what SQLite throws. */
-export function writeRows(db: Kysely<Schema>, entries: readonly PolicyRow[]): Promise<void> {
+/**
+ * Writes rows, new or in the place of the ones with their keys, and the state that they lead to: all in one
+ * transaction. Throws what SQLite throws.
+ */
+export function writeRows(
+  db: Kysely<Schema>,
+  entries: readonly PolicyRow[],
+  state: Omit<StateTable, 'id'>,
+): Promise<void> {
   return db.transaction().execute(async (trx) => {
     for (const entry of entries) await writeRow(trx, entry);
+    await trx
+      .insertInto('state')
+      .values({ id: 1, ...state })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet(state))
+      .execute();
   });
 }
 

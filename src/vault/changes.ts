@@ -9,8 +9,8 @@ import type { PolicyState } from './policy/state.ts';
 /** What a change wants: rows to be written (their `generation` and `mac` are set then), and what to answer. */
 export interface Change<T> {
   readonly rows: readonly PolicyRow[];
-  /** Sealed values are being shredded: no copy may stay in the store's log. */
-  readonly shreds?: boolean;
+  /** Sealed values are being shredded, so no copy may stay in the store's log: before the answer, or within seconds. */
+  readonly shreds?: 'now' | 'soon' | undefined;
   readonly result: T;
   /** For the journal: what was changed. Never a secret. */
   readonly detail?: VaultRecord['detail'];
@@ -29,6 +29,7 @@ export class Changes {
   readonly #publish: () => Promise<void>;
   #tail: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  #unflushed = false;
 
   /** `publish` brings the policy in force in every worker, and resolves once it is. */
   constructor(policy: Policy, ledger: Ledger, publish: () => Promise<void>) {
@@ -66,10 +67,15 @@ export class Changes {
       const change = await draft(this.#policy.state);
       if (change.rows.length === 0) return change.result;
       await this.#policy.commit(change.rows);
-      if (change.shreds) this.#policy.flushShredded();
-      await this.#finish([this.#policy.narrow()], action, subject, change.detail);
+      if (change.shreds) this.#unflushed = change.shreds === 'soon' || !this.#policy.flushShredded();
+      await this.#finish([this.#policy.anchor()], action, subject, change.detail);
       return change.result;
     });
+  }
+
+  /** Overwrites what is left of shredded values where nothing else goes on. */
+  tidy(): void {
+    if (this.#unflushed && this.idle) this.#unflushed = !this.#policy.flushShredded();
   }
 
   /** Like `apply` for what is not stored: `alter` changes memory, which is then published and journalled. */

@@ -26,6 +26,8 @@ import { SnapshotCompiler } from './workers/snapshot.ts';
 
 const WATCH_EVERY_MS = 200;
 const LOAD_AGAIN_MS = 2_000;
+/** How long a replaced value may still stand, sealed, in the store's log. */
+const TIDY_EVERY_MS = 2_000;
 const CHECKPOINT_EVERY_MS = 60_000;
 /** Less than the supervisor waits; more than a worker takes to finish what it does. */
 const DRAIN_MS = 9_000;
@@ -86,6 +88,7 @@ export class Vault {
     this.#timers.push(
       setInterval(() => this.#watch(), WATCH_EVERY_MS),
       setInterval(() => this.#attempt(this.#ledger.checkpoint()), CHECKPOINT_EVERY_MS),
+      setInterval(() => this.#changes.tidy(), TIDY_EVERY_MS),
     );
   }
 
@@ -146,11 +149,11 @@ export class Vault {
     this.#store.close();
   }
 
-  /** Authenticates the policy, once; later keyholders only find the anchor's unfinished business. */
+  /** Authenticates the policy, once; later keyholders only find an anchor that is behind. */
   #load(): void {
     this.#loadedLast = Date.now();
     const work = this.#changes.exclusive(async () => {
-      if (this.#policy.loaded) return this.#policy.narrow();
+      if (this.#policy.loaded) return this.#policy.anchor();
       await this.#policy.load();
       this.#fleet.startEarly();
       if (this.#policy.failures.length > 0) await this.#alarm();

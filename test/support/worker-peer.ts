@@ -37,7 +37,7 @@ export class WorkerPeer {
       if (message.type === 'drain') this.drained = true;
       if (kind === KIND.request && this.answering) socket.write(encodeFrame(id, KIND.reply, {}, []));
     });
-    socket.on('data', (chunk) => reader.push(chunk));
+    socket.on('data', (chunk: Buffer) => reader.push(chunk));
     socket.on('error', () => {});
     socket.on('close', () => {
       this.closed = true;

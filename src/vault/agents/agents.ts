@@ -80,7 +80,7 @@ export class Agents {
       for (const grant of state.grants()) {
         if (grant.agent === agent.id) rows.push({ table: 'grants', row: { ...grant, removed_at } });
       }
-      return { rows, shreds: true, result: undefined, detail: { agent: agent.id } };
+      return { rows, shreds: 'now', result: undefined, detail: { agent: agent.id } };
     });
   }
 

@@ -5,7 +5,7 @@ import { credentialAad, INFO } from '../../sealing/intake.ts';
 import { open } from '../../sealing/open.ts';
 import { readFields } from '../../store/columns.ts';
 import type { PolicyRow } from '../../store/schema.ts';
-import { type Changes, newId, UNSIGNED } from '../changes.ts';
+import { type Change, type Changes, newId, UNSIGNED } from '../changes.ts';
 import { draftGrant, requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
@@ -75,7 +75,7 @@ export class Credentials {
         if (grant.credential === id) rows.push({ table: 'grants', row: { ...grant, removed_at } });
       }
       const detail = { service: credential.service, label: credential.label };
-      return { rows, shreds: true, result: undefined, detail };
+      return { rows, shreds: 'now', result: undefined, detail };
     });
   }
 
@@ -101,7 +101,11 @@ export class Credentials {
     }
   }
 
-  async #draft(state: PolicyState, input: CredentialInput, secrets: readonly SecretValue[]) {
+  async #draft(
+    state: PolicyState,
+    input: CredentialInput,
+    secrets: readonly SecretValue[],
+  ): Promise<Change<CredentialSet>> {
     const definition = requireService(state, input.service);
     const agents = input.agents.map((name) => requireAgent(state, name));
     const existing = state
@@ -136,7 +140,7 @@ export class Credentials {
     const { id, label, current_version } = credential;
     return {
       rows,
-      shreds: outdated.length > 0,
+      shreds: outdated.length > 0 ? 'soon' : undefined,
       result: { id, service: service.id, label, version: current_version },
       detail: { credential: id, version: current_version, agents: input.agents.join(' ') },
     };

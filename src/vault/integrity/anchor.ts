@@ -8,26 +8,31 @@ const StateHead = z.strictObject({
 export type StateHead = z.infer<typeof StateHead>;
 
 /**
- * What stands on the token, out of reach of whoever writes the database: the state that was last known to be stored,
- * and the one that a change was about to store. A crash between the two writes leaves either: both are accepted at
- * the next start, and the anchor is then narrowed to the one found.
+ * What stands on the token, out of reach of whoever writes the database: the newest state that is known to be stored.
+ * It is written after the database, which may so be ahead of it (a crash between the two, a token whose files were not
+ * synced): such a state counts where the store holds a record of it under the HSM's MAC, which only the vault can have
+ * had made. Never does one that is behind the anchor.
  */
-const Anchor = z.strictObject({ format: z.literal(1), current: StateHead, next: StateHead.nullable() });
-export type Anchor = z.infer<typeof Anchor>;
+const Anchor = z.strictObject({ format: z.literal(1), state: StateHead });
 
-export function encodeAnchor(current: StateHead, next: StateHead | null): Buffer {
-  return Buffer.from(JSON.stringify({ format: 1, current, next } satisfies Anchor), 'utf8');
+export function encodeAnchor(state: StateHead): Buffer {
+  return Buffer.from(JSON.stringify({ format: 1, state } satisfies z.infer<typeof Anchor>), 'utf8');
 }
 
 /** Undefined where the token's object is not an anchor of this version. */
-export function decodeAnchor(bytes: Buffer): Anchor | undefined {
+export function decodeAnchor(bytes: Buffer): StateHead | undefined {
   try {
-    return Anchor.parse(JSON.parse(bytes.toString('utf8')));
+    return Anchor.parse(JSON.parse(bytes.toString('utf8'))).state;
   } catch {
     return undefined;
   }
 }
 
-export function sameHead(a: StateHead, b: StateHead | null): boolean {
-  return b !== null && a.counter === b.counter && a.digest === b.digest;
+/** What the MAC of a state's record in the store is over. */
+export function encodeRecord({ counter, digest }: StateHead): Buffer {
+  return Buffer.from(`sallyport state record v1\n${counter}\n${digest}\n`, 'utf8');
+}
+
+export function sameHead(a: StateHead, b: StateHead): boolean {
+  return a.counter === b.counter && a.digest === b.digest;
 }

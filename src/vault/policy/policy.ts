@@ -1,9 +1,10 @@
+import { timingSafeEqual } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { openReadOnly, type Store, unavailable } from '../../store/open.ts';
-import { readPolicy } from '../../store/read.ts';
+import { readPolicy, readState } from '../../store/read.ts';
 import { type AgentsTable, eachRow, type PolicyRow, type PolicyRows } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
-import { decodeAnchor, encodeAnchor, type StateHead, sameHead } from '../integrity/anchor.ts';
+import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead, sameHead } from '../integrity/anchor.ts';
 import { StateDigest } from '../integrity/digest.ts';
 import { encodeRow } from '../integrity/encode.ts';
 import { authenticate, compare, describeFailures, type Failure, rowKey } from '../integrity/verify.ts';
@@ -14,7 +15,7 @@ import { PolicyState } from './state.ts';
 /**
  * The policy and its truthfulness (promise 8). It is read and authenticated once; from then on it is served from
  * memory, and the store is only written, and compared with memory whenever somebody else has touched it.
- * Callers make sure that `load`, `commit`, `narrow` and `recheck` never overlap.
+ * Callers make sure that `load`, `commit`, `anchor` and `recheck` never overlap.
  */
 export class Policy {
   readonly #store: Store;
@@ -23,8 +24,8 @@ export class Policy {
   readonly #digest = new StateDigest();
   #state: PolicyState | undefined;
   #head: StateHead = { counter: 0, digest: '' };
-  /** The anchor still names the state before this one too. */
-  #wide = false;
+  /** The anchor still names an earlier state. */
+  #behind = false;
   #found: readonly Failure[] = [];
   #compared: readonly Failure[] = [];
   #confined = true;
@@ -105,24 +106,27 @@ export class Policy {
     const failure = (reason: string): Failure => ({ table: 'state', id: '*', reason });
     const bytes = await this.#keyholder.readAnchor();
     if (!bytes && !empty) return failure('The HSM holds no anchor for this database');
-    if (!bytes) {
-      await this.#narrow();
-      return undefined;
-    }
-    const anchor = decodeAnchor(bytes);
-    if (!anchor) return failure('The anchor that the HSM holds is not one of this version');
-    if (!sameHead(this.#head, anchor.current) && !sameHead(this.#head, anchor.next)) {
-      return failure(rollback(this.#head, anchor.current));
-    }
-    if (anchor.next) await this.#narrow();
+    const anchored = bytes && decodeAnchor(bytes);
+    if (bytes && !anchored) return failure('The anchor that the HSM holds is not one of this version');
+    if (anchored && sameHead(this.#head, anchored)) return undefined;
+    if (anchored && !(await this.#isLater(anchored))) return failure(rollback(this.#head, anchored));
+    await this.#writeAnchor();
     return undefined;
   }
 
+  /** Whether the vault itself wrote the state found after the anchored one, and had no time left to anchor it. */
+  async #isLater(anchored: StateHead): Promise<boolean> {
+    if (this.#head.counter <= anchored.counter) return false;
+    const record = await readState(this.#store.db);
+    if (!record || !sameHead(this.#head, record)) return false;
+    const [mac] = await this.#keyholder.mac([encodeRecord(this.#head)]);
+    return mac !== undefined && mac.length === record.mac.length && timingSafeEqual(mac, record.mac);
+  }
+
   /**
-   * Makes `entries` the new rows: MACs from the HSM, the anchor widened to the state to come, then one transaction,
-   * then memory. Sets each row's `generation` and `mac`. Until `narrow` a crash leaves a state that the next start
-   * accepts, whichever side of the transaction it fell on. Throws integrity_failed, hsm_unavailable,
-   * store_unavailable, and has then changed nothing.
+   * Makes `entries` the new rows: MACs from the HSM, one transaction, then memory. Sets each row's `generation` and
+   * `mac`. The anchor is `anchor`'s business. Throws integrity_failed, hsm_unavailable, store_unavailable, and has
+   * then changed nothing.
    */
   async commit(entries: readonly PolicyRow[]): Promise<void> {
     const state = this.state;
@@ -136,31 +140,35 @@ export class Policy {
       return [rowKey(entry), entry.row.mac];
     });
     const next = { counter, digest: this.#digest.preview(counter, pairs).toString('hex') };
-    await this.#keyholder.writeAnchor(encodeAnchor(this.#head, next));
-    await writeRows(this.#store.db, entries).catch((cause: unknown) => {
+    const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next)]);
+    await writeRows(this.#store.db, entries, { ...next, mac }).catch((cause: unknown) => {
       throw unavailable(this.#store.path, cause);
     });
     this.#watch.wrote();
     this.#digest.put(pairs);
     this.#head = next;
-    this.#wide = true;
+    this.#behind = true;
     for (const entry of entries) state.put(entry);
   }
 
-  /** Takes the state before the last change out of the anchor, where it still stands there. Throws hsm_unavailable. */
-  async narrow(): Promise<void> {
-    if (this.#wide) await this.#narrow();
+  /** Brings the anchor up to the state in force: from then on no earlier one is accepted. Throws hsm_unavailable. */
+  async anchor(): Promise<void> {
+    if (this.#behind) await this.#writeAnchor();
   }
 
-  async #narrow(): Promise<void> {
-    await this.#keyholder.writeAnchor(encodeAnchor(this.#head, null));
-    this.#wide = false;
+  async #writeAnchor(): Promise<void> {
+    await this.#keyholder.writeAnchor(encodeAnchor(this.#head));
+    this.#behind = false;
   }
 
-  /** Overwrites what the write-ahead log still holds of shredded values. A reader may keep it from doing so: then later. */
-  flushShredded(): void {
-    this.#store.pragma('wal_checkpoint(TRUNCATE)');
+  /**
+   * Overwrites what the write-ahead log still holds of shredded values. False where a reader kept it from doing so:
+   * try again later.
+   */
+  flushShredded(): boolean {
+    const busy = this.#store.pragma('wal_checkpoint(TRUNCATE)');
     this.#watch.wrote();
+    return busy === 0;
   }
 
   /**

@@ -54,7 +54,7 @@ export class Services {
           }
         }
         const detail = { added: added.join(' '), updated: updated.join(' ') };
-        const shreds = rows.some(({ table }) => table === 'credential_versions');
+        const shreds = rows.some(({ table }) => table === 'credential_versions') ? 'soon' : undefined;
         return { rows, shreds, result: { added, updated }, detail };
       },
     );
