@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { HTAB, SP, skipToken } from './chars.ts';
+import { CR, HTAB, SP, skipToken } from './chars.ts';
 import type { Faults } from './faults.ts';
 import { foldedEquals, nameEquals } from './field-name.ts';
 
@@ -95,7 +95,10 @@ export class MessageFields {
 
   #takeCoding(bytes: Buffer, start: number, end: number): void {
     if (this.chunked) throw this.#faults.malformed('it has more than one Transfer-Encoding');
-    if (!nameEquals(bytes, start, end, 'chunked')) throw this.#faults.unknownCoding();
+    // llhttp reads "chunked" and a tab as another coding: the end of the line must follow, or spaces and it.
+    let at = end;
+    while (bytes[at] === SP) at++;
+    if (bytes[at] !== CR || !nameEquals(bytes, start, end, 'chunked')) throw this.#faults.unknownCoding();
     this.chunked = true;
   }
 

@@ -88,6 +88,8 @@ export class ResponseReader implements HeadReader<ResponseHead> {
 
 /** RFC 9112, 6.3. A 101 and a 2xx to CONNECT begin another protocol: what follows is not this message's. */
 function responseFraming(method: string, status: number, { chunked, contentLength }: MessageFields): Framing {
+  // RFC 9110, 8.6 and RFC 9112, 6.1 forbid it; some recipients would read a body there, and none says so honestly.
+  if (status < 200 && (chunked || contentLength > 0)) throw upstreamInvalid('it is a 1xx with content');
   if (method === 'HEAD' || status < 200 || status === 204 || status === 304) return NO_BODY;
   if (method === 'CONNECT' && status < 300) return NO_BODY;
   if (status === 205) {
