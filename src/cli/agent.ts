@@ -2,13 +2,14 @@ import { Buffer } from 'node:buffer';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { newToken } from './agent-token.ts';
+import { authorityOf } from './authority.ts';
 import { type Context, contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
 import { note, printResult, properties, table } from './output.ts';
 import { proxyUrl } from './proxy-url.ts';
+import { itemsOf, textOf } from './reply.ts';
 
 export function addAgent(root: Command): void {
   const agent = group(root, 'agent', 'Manage the agents that may use the proxy');
@@ -58,21 +59,22 @@ export function addAgent(root: Command): void {
     .addHelpText('after', examples('sallyport agent ca bot > ca.pem'))
     .action(async (name: string, _options, command: Command) => {
       const context = contextOf(command);
-      const { authorityOf } = await import('./authority.ts');
       const pem = await authorityOf(context, name);
       printResult(context.json, { name, pem }, () => pem.trimEnd());
     });
 }
 
 async function add(context: Context, name: string): Promise<void> {
-  const { NewAgentReply } = await import('./replies.ts');
+  const { newToken } = await import('./agent-token.ts');
   const token = newToken();
-  const reply = NewAgentReply.parse(
-    await control(context, 'POST', '/v1/agents', { name, tokenHash: token.hash }),
-  );
-  const ca = writeAuthority(context, reply.name, reply.ca);
-  const proxy = proxyUrl(context);
-  const result = { id: reply.id, name: reply.name, token: token.text, ca, proxy };
+  const reply = await control(context, 'POST', '/v1/agents', { name, tokenHash: token.hash });
+  const result = {
+    id: textOf(reply, 'id'),
+    name: textOf(reply, 'name'),
+    token: token.text,
+    ca: writeAuthority(context, textOf(reply, 'name'), textOf(reply, 'ca')),
+    proxy: proxyUrl(context),
+  };
   printResult(context.json, result, () =>
     properties([
       ['id', result.id],
@@ -86,20 +88,22 @@ async function add(context: Context, name: string): Promise<void> {
 }
 
 async function list(context: Context): Promise<void> {
-  const { AgentsReply } = await import('./replies.ts');
-  const agents = AgentsReply.parse(
-    await listing(context, '/v1/agents', (rows, from) => from.listAgents(rows)),
-  );
+  const agents = await listing(context, '/v1/agents', (rows, from) => from.listAgents(rows));
   printResult(context.json, agents, () =>
     table(
       ['NAME', 'ID', 'CREATED'],
-      agents.map((each) => [each.name, each.id, each.created]),
+      itemsOf(agents, 'agents').map((each) => [
+        textOf(each, 'name'),
+        textOf(each, 'id'),
+        textOf(each, 'created'),
+      ]),
       'No agents. Add one with "sallyport agent add NAME".',
     ),
   );
 }
 
 async function rotate(context: Context, name: string): Promise<void> {
+  const { newToken } = await import('./agent-token.ts');
   const token = newToken();
   await control(context, 'POST', `/v1/agents/${encodeURIComponent(name)}/rotate`, { tokenHash: token.hash });
   printResult(context.json, { name, token: token.text }, () => token.text);

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { closeSync, constants, openSync } from 'node:fs';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isErrorCode, SallyportError } from '../errors.ts';
@@ -83,11 +83,14 @@ function unanswered(context: Context, error: unknown, code: unknown): unknown {
   );
 }
 
+// Not imported: an import reads every export, some of which load the whole fetch implementation (90 ms).
+const http = process.getBuiltinModule('node:http');
+
 function send(data: string, method: Method, path: string, body: unknown): Promise<IncomingMessage> {
   const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   return withSocketPath(data, (socketPath) => {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const request = httpRequest({
+    const request = http.request({
       socketPath,
       method,
       path,

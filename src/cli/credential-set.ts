@@ -1,12 +1,13 @@
 import { Buffer } from 'node:buffer';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { encodeFields } from '../sealing/fields.ts';
 import { credentialAad, INFO } from '../sealing/intake.ts';
 import { seal } from '../sealing/seal.ts';
-import { readInstallation } from '../supervisor/data-folder.ts';
 import type { Context } from './context.ts';
 import { control } from './control.ts';
-import { IntakeReply, NewCredentialReply, ServiceReply } from './replies.ts';
+import { flagOf, itemsOf, partOf, textOf } from './reply.ts';
 import { promptSecret, readSecret } from './secret-input.ts';
 import { parseSecretObject, type SecretField } from './secret-object.ts';
 
@@ -17,7 +18,17 @@ interface SetOptions {
   readonly file?: string;
 }
 
-type Field = ServiceReply['fields'][number];
+interface Field {
+  readonly key: string;
+  readonly label: string;
+  readonly secret: boolean;
+  readonly optional: boolean;
+}
+
+interface Service {
+  readonly id: string;
+  readonly fields: readonly Field[];
+}
 
 /**
  * Reads the secret, seals it to the HSM's intake key and hands the box to the vault. The clear bytes live in this
@@ -25,26 +36,35 @@ type Field = ServiceReply['fields'][number];
  * and what the vault refuses with.
  */
 export async function setCredential(context: Context, id: string, options: SetOptions) {
-  const service = ServiceReply.parse(await control(context, 'GET', `/v1/services/${encodeURIComponent(id)}`));
+  const service = readService(await control(context, 'GET', `/v1/services/${encodeURIComponent(id)}`));
   const publicFields = parsePublicFields(service, options.field ?? []);
   const intakeKey = await trustedIntakeKey(context);
   const secrets = readSecretFields(service, options.file);
   const box = sealFields(secrets, intakeKey, service.id, options.label);
-  return NewCredentialReply.parse(
-    await control(context, 'PUT', '/v1/credentials', {
-      service: service.id,
-      label: options.label,
-      publicFields,
-      sealed: { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') },
-      agents: options.agent ?? [],
-    }),
-  );
+  return await control(context, 'PUT', '/v1/credentials', {
+    service: service.id,
+    label: options.label,
+    publicFields,
+    sealed: { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') },
+    agents: options.agent ?? [],
+  });
+}
+
+function readService(reply: unknown): Service {
+  const fields = itemsOf(partOf(reply, 'fields'), 'fields').map((field) => ({
+    key: textOf(field, 'key'),
+    label: textOf(field, 'label'),
+    secret: flagOf(field, 'secret'),
+    optional: flagOf(field, 'optional'),
+  }));
+  return { id: textOf(reply, 'id'), fields };
 }
 
 /** The key that `init` saw in the HSM: whoever answers on the socket cannot put another in its place. */
 async function trustedIntakeKey(context: Context): Promise<Buffer> {
-  const { publicKey } = IntakeReply.parse(await control(context, 'GET', '/v1/intake'));
-  if (publicKey !== readInstallation(context.data).intakePublicKey) {
+  const publicKey = textOf(await control(context, 'GET', '/v1/intake'), 'publicKey');
+  const installation: unknown = JSON.parse(readFileSync(join(context.data, 'sallyport.json'), 'utf8'));
+  if (publicKey !== textOf(installation, 'intakePublicKey')) {
     throw new SallyportError(
       'integrity_failed',
       'The vault offers another intake key than the one that init found in the HSM: nothing was sealed or sent.',
@@ -64,19 +84,19 @@ function sealFields(secrets: readonly SecretField[], key: Buffer, service: strin
   }
 }
 
-function readSecretFields(service: ServiceReply, file: string | undefined): SecretField[] {
+function readSecretFields(service: Service, file: string | undefined): SecretField[] {
   const wanted = service.fields.filter((field) => field.secret);
   if (wanted.length === 0) return [];
   if (file === undefined && process.stdin.isTTY) {
     return wanted
-      .filter((field) => field.optional !== true)
+      .filter((field) => !field.optional)
       .map((field) => ({ name: field.key, value: promptSecret(field.label) }));
   }
   return fieldsOf(service, wanted, readSecret(file));
 }
 
 /** Takes over `input`: what it answers is all that is left to wipe. */
-function fieldsOf(service: ServiceReply, wanted: readonly Field[], input: Buffer): SecretField[] {
+function fieldsOf(service: Service, wanted: readonly Field[], input: Buffer): SecretField[] {
   const object = parseSecretObject(input);
   const [only, second] = wanted;
   // One value is that, whatever it looks like (some are JSON themselves), unless it is an object of just this field.
@@ -97,7 +117,7 @@ function fieldsOf(service: ServiceReply, wanted: readonly Field[], input: Buffer
 
 function describeMismatch(wanted: readonly Field[], given: readonly SecretField[]): string | undefined {
   const names = given.map((field) => field.name);
-  const missing = wanted.find((field) => field.optional !== true && !names.includes(field.key));
+  const missing = wanted.find((field) => !field.optional && !names.includes(field.key));
   if (missing) return `"${missing.key}" is missing`;
   if (names.some((name) => !wanted.some((field) => field.key === name)))
     return 'it has a field of another name';
@@ -105,7 +125,7 @@ function describeMismatch(wanted: readonly Field[], given: readonly SecretField[
   return undefined;
 }
 
-function parsePublicFields(service: ServiceReply, given: readonly string[]): Record<string, string> {
+function parsePublicFields(service: Service, given: readonly string[]): Record<string, string> {
   const fields: Record<string, string> = {};
   for (const pair of given) {
     const [, name, value] = /^([a-z][a-z0-9_]*)=(.*)$/s.exec(pair) ?? [];

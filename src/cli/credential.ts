@@ -4,6 +4,7 @@ import { control } from './control.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
 import { printResult, table } from './output.ts';
+import { itemsOf, numberOf, textOf, textsOf } from './reply.ts';
 
 export function addCredential(root: Command): void {
   const credential = group(root, 'credential', 'Set, list and remove credentials; none is ever shown again');
@@ -41,7 +42,8 @@ ${examples(
       printResult(
         context.json,
         reply,
-        () => `${reply.service} "${reply.label}" is at version ${reply.version} (credential ${reply.id}).`,
+        () =>
+          `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).`,
       );
     });
 
@@ -51,20 +53,19 @@ ${examples(
     .addHelpText('after', examples('sallyport credential list'))
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
-      const { CredentialsReply } = await import('./replies.ts');
-      const credentials = CredentialsReply.parse(
-        await listing(context, '/v1/credentials', (rows, from) => from.listCredentials(rows)),
+      const credentials = await listing(context, '/v1/credentials', (rows, from) =>
+        from.listCredentials(rows),
       );
       printResult(context.json, credentials, () =>
         table(
           ['SERVICE', 'LABEL', 'VERSION', 'SET', 'AGENTS', 'ID'],
-          credentials.map((each) => [
-            each.service,
-            each.label,
-            String(each.version),
-            each.created,
-            each.agents.join(' ') || '-',
-            each.id,
+          itemsOf(credentials, 'credentials').map((each) => [
+            textOf(each, 'service'),
+            textOf(each, 'label'),
+            String(numberOf(each, 'version')),
+            textOf(each, 'created'),
+            textsOf(each, 'agents').join(' ') || '-',
+            textOf(each, 'id'),
           ]),
           'No credentials. Set one with "sallyport credential set SERVICE".',
         ),

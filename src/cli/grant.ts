@@ -4,6 +4,7 @@ import { control } from './control.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
 import { printResult, table } from './output.ts';
+import { flagOf, itemsOf, textOf, textsOf } from './reply.ts';
 
 export function addGrant(root: Command): void {
   const grant = group(root, 'grant', 'Say which agent may use which credential, and for what');
@@ -26,18 +27,17 @@ export function addGrant(root: Command): void {
         command: Command,
       ) => {
         const context = contextOf(command);
-        const { NewGrantReply } = await import('./replies.ts');
-        const reply = NewGrantReply.parse(
-          await control(context, 'PUT', '/v1/grants', {
-            agent,
-            service,
-            ...(options.label === undefined ? {} : { label: options.label }),
-            methods: (options.method ?? []).map((method) => method.toUpperCase()),
-            paths: options.path ?? [],
-          }),
-        );
+        const reply = await control(context, 'PUT', '/v1/grants', {
+          agent,
+          service,
+          ...(options.label === undefined ? {} : { label: options.label }),
+          methods: (options.method ?? []).map((method) => method.toUpperCase()),
+          paths: options.path ?? [],
+        });
         printResult(context.json, reply, () =>
-          reply.created ? `${agent} may use ${service}.` : `${agent} may use ${service}, as it could before.`,
+          flagOf(reply, 'created')
+            ? `${agent} may use ${service}.`
+            : `${agent} may use ${service}, as it could before.`,
         );
       },
     );
@@ -67,19 +67,16 @@ export function addGrant(root: Command): void {
     .addHelpText('after', examples('sallyport grant list'))
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
-      const { GrantsReply } = await import('./replies.ts');
-      const grants = GrantsReply.parse(
-        await listing(context, '/v1/grants', (rows, from) => from.listGrants(rows)),
-      );
+      const grants = await listing(context, '/v1/grants', (rows, from) => from.listGrants(rows));
       printResult(context.json, grants, () =>
         table(
           ['AGENT', 'SERVICE', 'LABEL', 'METHODS', 'PATHS'],
-          grants.map((each) => [
-            each.agent,
-            each.service,
-            each.label,
-            each.methods.join(' ') || 'all',
-            each.paths.join(' ') || 'all',
+          itemsOf(grants, 'grants').map((each) => [
+            textOf(each, 'agent'),
+            textOf(each, 'service'),
+            textOf(each, 'label'),
+            textsOf(each, 'methods').join(' ') || 'all',
+            textsOf(each, 'paths').join(' ') || 'all',
           ]),
           'No grants. Give one with "sallyport grant add AGENT SERVICE".',
         ),

@@ -6,6 +6,7 @@ import { control } from './control.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
 import { printResult, table } from './output.ts';
+import { itemsOf, numberOf, textOf, textsOf } from './reply.ts';
 
 export function addService(root: Command): void {
   const service = group(
@@ -21,19 +22,16 @@ export function addService(root: Command): void {
     .addHelpText('after', examples('sallyport service list', 'sallyport service list --json'))
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
-      const { ServicesReply } = await import('./replies.ts');
-      const services = ServicesReply.parse(
-        await listing(context, '/v1/services', (rows, from) => from.listServices(rows)),
-      );
+      const services = await listing(context, '/v1/services', (rows, from) => from.listServices(rows));
       printResult(context.json, services, () =>
         table(
           ['ID', 'NAME', 'SCHEME', 'CREDENTIALS', 'HOSTS'],
-          services.map((each) => [
-            each.id,
-            each.name,
-            each.scheme,
-            String(each.credentials),
-            each.hosts.join(' '),
+          itemsOf(services, 'services').map((each) => [
+            textOf(each, 'id'),
+            textOf(each, 'name'),
+            textOf(each, 'scheme'),
+            String(numberOf(each, 'credentials')),
+            textsOf(each, 'hosts').join(' '),
           ]),
           'No services.',
         ),
@@ -62,13 +60,12 @@ export function addService(root: Command): void {
     .action(async (options: { file: string }, command: Command) => {
       const context = contextOf(command);
       const { parseServices } = await import('../catalog/service.ts');
-      const { ServicesAddedReply } = await import('./replies.ts');
       const services = parseServices(readText(options.file));
-      const reply = ServicesAddedReply.parse(await control(context, 'POST', '/v1/services', { services }));
+      const reply = await control(context, 'POST', '/v1/services', { services });
       printResult(context.json, reply, () =>
         [
-          ...reply.added.map((id) => `Added service ${id}.`),
-          ...reply.updated.map((id) => `Updated service ${id}.`),
+          ...textsOf(reply, 'added').map((id) => `Added service ${id}.`),
+          ...textsOf(reply, 'updated').map((id) => `Updated service ${id}.`),
         ].join('\n'),
       );
     });

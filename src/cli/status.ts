@@ -3,6 +3,7 @@ import { contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples } from './help.ts';
 import { printResult, properties, table } from './output.ts';
+import { itemsOf, numberOf, partOf, textOf } from './reply.ts';
 
 export function addStatus(root: Command): void {
   root
@@ -11,37 +12,38 @@ export function addStatus(root: Command): void {
     .addHelpText('after', examples('sallyport status', 'sallyport --json status'))
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
-      const { StatusReply } = await import('./replies.ts');
-      const status = StatusReply.parse(await control(context, 'GET', '/v1/status'));
+      const status = await control(context, 'GET', '/v1/status');
       printResult(context.json, status, () => describe(status));
     });
 }
 
-function describe(status: import('./replies.ts').StatusReply): string {
+function describe(status: unknown): string {
   const processes = table(
     ['PROCESS', 'NAME', 'PID', 'UID', 'ISOLATION'],
-    status.processes.map((each) => [
-      each.kind,
-      each.name,
-      String(each.pid),
-      String(each.uid),
-      each.isolation,
+    itemsOf(partOf(status, 'processes'), 'processes').map((each) => [
+      textOf(each, 'kind'),
+      textOf(each, 'name'),
+      String(numberOf(each, 'pid')),
+      String(numberOf(each, 'uid')),
+      textOf(each, 'isolation'),
     ]),
     'No processes.',
   );
+  const integrity = partOf(status, 'integrity');
+  const failures = itemsOf(partOf(integrity, 'failures'), 'failures').map((each) => JSON.stringify(each));
   const facts = properties([
-    ['version', status.version],
-    ['isolation', status.isolation],
-    ['hsm', describeHsm(status.hsm)],
-    ['integrity', [status.integrity.state, ...status.integrity.failures].join('; ')],
-    ['policy revision', String(status.revision)],
+    ['version', textOf(status, 'version')],
+    ['isolation', textOf(status, 'isolation')],
+    ['hsm', describeHsm(partOf(status, 'hsm'))],
+    ['integrity', [textOf(integrity, 'state'), ...failures].join('; ')],
+    ['policy revision', String(numberOf(status, 'revision'))],
   ]);
   return `${facts}\n\n${processes}`;
 }
 
-function describeHsm(hsm: Record<string, unknown>): string {
-  const shown = Object.entries(hsm).filter(([, value]) =>
-    ['string', 'number', 'boolean'].includes(typeof value),
-  );
-  return shown.map(([name, value]) => `${name} ${String(value)}`).join(', ');
+function describeHsm(hsm: unknown): string {
+  return Object.entries(Object(hsm))
+    .filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
+    .map(([name, value]) => `${name} ${String(value)}`)
+    .join(', ');
 }
