@@ -87,7 +87,7 @@ export class UpstreamConnection {
       this.socket.destroy();
       return;
     }
-    if (this.socket.isPaused()) this.socket.resume(); // a paused socket does not notice its end
+    if (this.socket.isPaused()) this.socket.resume(); // the next user's answer is to flow
     this.#onRelease(this);
   }
 

@@ -244,6 +244,20 @@ t.test('slow names of one agent stall that agent alone, and only for its time', 
   await t.resolves(found.resolve('fast.test', 443, 'a'), 'the slots are free again');
 });
 
+t.test('lookups beyond the bound wait their turn and are answered', async (t) => {
+  let running = 0;
+  let most = 0;
+  const resolve4 = async (): Promise<string[]> => {
+    most = Math.max(most, ++running);
+    await sleep(5);
+    running--;
+    return ['192.0.2.1'];
+  };
+  const found = resolver({ query: { resolve4, resolve6: async () => [] }, maxConcurrentPerAgent: 3 });
+  await Promise.all(Array.from({ length: 20 }, (_, i) => found.resolve(`n${i}.test`, 443, 'a')));
+  t.equal(most, 3);
+});
+
 t.test('an agent that floods is limited', async (t) => {
   const never = (): Promise<string[]> => new Promise(() => {});
   const found = resolver({ query: { resolve4: never, resolve6: never }, timeoutMs: 300 });
