@@ -71,6 +71,7 @@ export class Issuer {
     }
     const point = Buffer.from(readPublicKey(spki)); // a copy: the caller's buffer is not ours after the await
     const issuing = await this.#current();
+    if (issuing !== this.#issuing) throw closed(); // closed while we waited: its key is wiped
     const now = this.#now();
     const { der, notAfter } = certify(
       {

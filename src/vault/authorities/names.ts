@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { type Node, sequence, tagged } from './der.ts';
 
 /** GeneralName tags (RFC 5280, 4.2.1.6). */
@@ -13,46 +13,35 @@ export function generalName(host: string): Node {
 
 /**
  * NameConstraints (RFC 5280, 4.2.1.10) that permit the hosts of these patterns: "api.x" and "*.x" become the subtrees
- * api.x and x. Without a leading dot: OpenSSL and Go read one as "only below", Java and the RFC do not know it. A
- * subtree is wider than its pattern (api.x takes in a.api.x); the issuer itself holds to the pattern.
+ * api.x and x, wider than the pattern (api.x takes in a.api.x): the issuer itself holds to the pattern.
  *
- * A kind of name without any constraint would be free, so each is always bound: where no DNS name is granted, a name
- * that cannot exist is permitted (RFC 6761, "invalid"; an empty excluded name is an error to Java); addresses are
- * excluded whole, unless some are granted: then those are permitted, and the other family excluded.
+ * A kind of name without any constraint would be free, so each is always bound. Where no DNS name is granted, one that
+ * cannot exist is permitted (RFC 6761, "invalid"). Addresses are excluded whole; where some are granted, those alone
+ * are permitted and nothing is excluded, for Java fails on an address and a subtree of two families.
  */
 export function nameConstraints(patterns: readonly string[]): Node {
-  const hosts = patterns.map((pattern) => pattern.replace(/^\*+\./, ''));
-  const v4 = hosts.filter(isIPv4);
-  const v6 = hosts.filter(isIPv6);
-  const dns = widest(hosts.filter((host) => !isIPv4(host) && !isIPv6(host)));
+  const hosts = [...new Set(patterns.map((pattern) => pattern.replace(/^\*+\./, '')))];
+  const addresses = hosts.filter(isIP);
+  const names = widest(hosts.filter((host) => !isIP(host)));
   const permitted = [
-    ...(dns.length > 0 ? dns : ['none.invalid']).map((host) => tagged(DNS_NAME, Buffer.from(host, 'latin1'))),
-    ...[...new Set([...v4, ...v6])].map(exactAddress),
+    ...(names.length > 0 ? names : ['none.invalid']).map(generalName),
+    ...addresses.map(exactly),
   ];
-  const excluded = [
-    ...(v4.length === 0 ? [everyAddress(4)] : []),
-    ...(v6.length === 0 ? [everyAddress(16)] : []),
-  ];
-  return sequence(
-    tagged(
-      0,
-      permitted.map((base) => sequence(base)),
-    ),
-    ...(excluded.length > 0
-      ? [
-          tagged(
-            1,
-            excluded.map((base) => sequence(base)),
-          ),
-        ]
-      : []),
+  const excluded = addresses.length > 0 ? [] : [everyAddress(4), everyAddress(16)];
+  return sequence(subtrees(0, permitted), ...(excluded.length > 0 ? [subtrees(1, excluded)] : []));
+}
+
+function subtrees(tag: number, bases: readonly Node[]): Node {
+  return tagged(
+    tag,
+    bases.map((base) => sequence(base)),
   );
 }
 
-/** Each name once, and none that lies under another: what is permitted stays the same, and the certificate small. */
+/** Without names that lie under another: what is permitted stays the same, and the certificate small. */
 function widest(names: readonly string[]): string[] {
   const known = new Set(names);
-  return [...known].filter((name) => {
+  return names.filter((name) => {
     for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1)) {
       if (known.has(name.slice(dot + 1))) return false;
     }
@@ -60,7 +49,7 @@ function widest(names: readonly string[]): string[] {
   });
 }
 
-function exactAddress(host: string): Node {
+function exactly(host: string): Node {
   const address = addressBytes(host) ?? Buffer.alloc(0);
   return tagged(IP_ADDRESS, Buffer.concat([address, Buffer.alloc(address.length, 0xff)]));
 }

@@ -1,0 +1,91 @@
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { toPem } from '../../../certs/pem.ts';
+import { ISSUING, LEAF } from '../../../certs/profiles.ts';
+import { certify, commonName, emptyName } from '../../../src/vault/authorities/certificate.ts';
+import { children, decode } from '../../../src/vault/authorities/der.ts';
+import { Issuer } from '../../../src/vault/authorities/issuer.ts';
+import { generateKeyPair } from '../../../src/vault/authorities/key-pair.ts';
+import { generalName, nameConstraints } from '../../../src/vault/authorities/names.ts';
+import { createRoot } from '../../../src/vault/authorities/root.ts';
+
+/** A worker's key, as a worker makes it. */
+export function workerKey(): { spki: Buffer; key: string } {
+  const pair = generateKeyPairSync('ec', {
+    namedCurve: 'prime256v1',
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+  return { spki: pair.publicKey, key: pair.privateKey };
+}
+
+export interface Authority {
+  readonly rootPem: string;
+  readonly issuer: Issuer;
+  /** How often the root's key was lent. */
+  readonly lent: () => number;
+}
+
+/** An agent's authority, whose root key is lent as the vault lends it: a copy, wiped after use. */
+export function authority(hosts: readonly string[], now: () => number = Date.now): Authority {
+  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder' });
+  let lent = 0;
+  const issuer = new Issuer({
+    root: root.certificate,
+    hosts,
+    now,
+    withRootKey: async (use) => {
+      lent += 1;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const key = Buffer.from(root.privateKey);
+      try {
+        return use(key);
+      } finally {
+        key.fill(0);
+      }
+    },
+  });
+  return { rootPem: toPem(root.certificate), issuer, lent: () => lent };
+}
+
+/**
+ * What a thief of the issuing key would make: a leaf for `host` below an authority whose constraints come from
+ * `patterns`, without the issuer's own refusal in between.
+ */
+export function stolenAuthority(patterns: readonly string[], host: string) {
+  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder' });
+  const rootName = children(children(decode(root.certificate))[0])[5] ?? emptyName();
+  const rootKey = new X509Certificate(root.certificate).publicKey.export({ type: 'spki', format: 'der' });
+  const [issuing, worker] = [generateKeyPair(), generateKeyPair()];
+  const subject = commonName('Sallyport issuing stolen');
+  const times = { now: Date.now(), notAfter: Number.MAX_SAFE_INTEGER };
+  const authority = certify(
+    {
+      ...times,
+      profile: ISSUING,
+      subject,
+      issuer: rootName,
+      point: issuing.point,
+      issuerPoint: rootKey.subarray(-65),
+      constraints: nameConstraints(patterns),
+    },
+    root.privateKey,
+  );
+  const leaf = certify(
+    {
+      ...times,
+      profile: LEAF,
+      subject: emptyName(),
+      issuer: subject,
+      point: worker.point,
+      issuerPoint: issuing.point,
+      name: generalName(host),
+    },
+    issuing.privateKey,
+  );
+  const key = createPrivateKey({ key: worker.privateKey, format: 'der', type: 'pkcs8' });
+  return {
+    rootPem: toPem(root.certificate),
+    chainPem: toPem(leaf.der) + toPem(authority.der),
+    key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
+}
