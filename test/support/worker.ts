@@ -90,7 +90,7 @@ export class TestWorker {
     if (!socket) throw new Error('no connection');
     const journal = openSync(join(folder, 'journal.ndjson'), 'ax', 0o600);
     const child = spawn(process.execPath, ['--disable-sigusr1', MAIN, '--journal', 'journal.ndjson'], {
-      env: {},
+      env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' },
       stdio: [journal, 2, 2, socket],
     });
     closeSync(journal);
