@@ -21,8 +21,12 @@ export interface PolicyAgent {
   readonly integrity: string | null;
 }
 
-/** Host patterns of one agent: pattern → port → rules. */
-type Hosts = Map<string, Map<number, Destination>>;
+/** What one agent is granted: host pattern → port → rules. */
+interface Hosts {
+  readonly patterns: Map<string, Map<number, Destination>>;
+  /** Whether any pattern is a wildcard: most agents have none, and their hosts need one lookup. */
+  wildcards: boolean;
+}
 
 /**
  * A policy snapshot made fast to ask. The cost of a match depends on the labels of the host and the segments of the
@@ -71,8 +75,8 @@ export class PolicyTable {
     const hosts = this.#hosts.get(agentId);
     if (!hosts) return 'none';
     let known = false;
-    for (const pattern of patternsOf(host)) {
-      const ports = hosts.get(pattern);
+    for (const pattern of patternsOf(host, hosts.wildcards)) {
+      const ports = hosts.patterns.get(pattern);
       const destination = ports?.get(port);
       if (destination) return destination;
       if (ports) known = true;
@@ -115,8 +119,8 @@ export class PolicyTable {
     const hosts = this.#hosts.get(agentId);
     const found: Destination[] = [];
     if (!hosts) return found;
-    for (const pattern of patternsOf(host)) {
-      const destination = hosts.get(pattern)?.get(port);
+    for (const pattern of patternsOf(host, hosts.wildcards)) {
+      const destination = hosts.patterns.get(pattern)?.get(port);
       if (destination) found.push(destination);
     }
     return found;
@@ -125,14 +129,15 @@ export class PolicyTable {
   #add(rule: Rule): void {
     let hosts = this.#hosts.get(rule.agent);
     if (!hosts) {
-      hosts = new Map();
+      hosts = { patterns: new Map(), wildcards: false };
       this.#hosts.set(rule.agent, hosts);
     }
     for (const host of rule.hosts) {
-      let ports = hosts.get(host.pattern);
+      if (host.pattern.startsWith('*')) hosts.wildcards = true;
+      let ports = hosts.patterns.get(host.pattern);
       if (!ports) {
         ports = new Map();
-        hosts.set(host.pattern, ports);
+        hosts.patterns.set(host.pattern, ports);
       }
       let destination = ports.get(host.port);
       if (!destination) {
@@ -145,8 +150,9 @@ export class PolicyTable {
 }
 
 /** "a.b.c" → "a.b.c", "*.b.c", "**.b.c", "**.c": what may cover the host, most specific first. */
-function patternsOf(host: string): string[] {
+function patternsOf(host: string, wildcards: boolean): string[] {
   const patterns = [host];
+  if (!wildcards) return patterns;
   for (let dot = host.indexOf('.'); dot >= 0; dot = host.indexOf('.', dot + 1)) {
     const suffix = host.slice(dot);
     if (patterns.length === 1) patterns.push(`*${suffix}`);

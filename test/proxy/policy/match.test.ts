@@ -109,6 +109,9 @@ t.test("a service's path and the grant's must both match; the service's may be g
   t.equal(ask(policy, 'github.com/acme/tool/info/refs/x'), 'policy_denied');
   t.equal(ask(policy, 'github.com/other/tool.git/git-upload-pack'), 'policy_denied');
   t.equal(ask(policy, 'github.com/acme/settings'), 'policy_denied');
+  const overlapping = table([rule('a', { hosts: [{ paths: ['/ab*ba'] }] })]);
+  t.equal(ask(overlapping, 'api.example.com/aba'), 'policy_denied');
+  t.equal(ask(overlapping, 'api.example.com/abba'), 'a');
 });
 
 t.test('the longest path wins, then a rule that lists the method', async (t) => {
@@ -191,7 +194,7 @@ t.test('a refusal is one printable line that names the way out, and no other age
 t.test('finds what a search through all rules in order of their specificity finds', async () => {
   const hosts = fc.constantFrom('a.x.com', 'b.a.x.com', '*.x.com', '**.x.com', '**.a.x.com', '*.a.x.com');
   const prefixes = fc.constantFrom('/', '/a', '/a/', '/a/b', '/a/b/', '/ab');
-  const service = fc.oneof(prefixes, fc.constantFrom('/*', '/*/b', '/a*b', '/*a*'));
+  const service = fc.oneof(prefixes, fc.constantFrom('/*', '/*/b', '/a*b', '/*a*', '/a*a'));
   const rules = fc.array(
     fc.record({
       pattern: hosts,

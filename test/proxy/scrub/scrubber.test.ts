@@ -33,6 +33,7 @@ t.test('overwrites in place, any number of times, and at the very end', async (t
   const { out, hits } = feedAll([KEY], [`a${KEY}b${KEY}${KEY}`]);
   t.same(out, [`a${'*'.repeat(24)}b${'*'.repeat(48)}`]);
   t.equal(hits, 3);
+  t.same(feedAll([KEY], [KEY, '.']).out, ['*'.repeat(24), '.']); // whole, so not held
 });
 
 t.test('holds a tail back from 12 matching bytes on, and not before', async (t) => {

@@ -131,6 +131,15 @@ t.test('retains what a snapshot still allows', async (t) => {
   t.equal(arena.used, 0);
 });
 
+t.test('retaining wipes what is past its age too, before its timer fires', async (t) => {
+  let now = 1;
+  const { secrets, arena } = hot({ maxAgeMs: 1000, now: () => now });
+  secrets.put('a', token('a')).release();
+  now = 2000;
+  secrets.retain(new Set(['a']));
+  t.equal(arena.used, 0);
+});
+
 t.test('20,000 credentials pass through: bounded, all in the locked arena', async (t) => {
   const { secrets, arena } = hot({ count: 500, arenaBytes: 64 * 1024 });
   for (let i = 0; i < 20_000; i++) secrets.put(`c${i}`, token(`secret-${i}`.padEnd(40, 'x'))).release();
