@@ -21,8 +21,8 @@ export function createToken(module: Module, label: string, pinFd: number): void 
     throw new SallyportError('invalid_argument', message);
   }
   const bytes = readPin(pinFd);
-  startLibrary(module);
   try {
+    startLibrary(module);
     if (bytes.length < SHORTEST_PIN) {
       const message = `The PIN of a new token has at least ${SHORTEST_PIN} characters: SoftHSM never locks, so a short one is found.`;
       throw new SallyportError('invalid_argument', message);

@@ -23,7 +23,6 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   CKR_KEY_HANDLE_INVALID: 'gone',
   CKR_USER_NOT_LOGGED_IN: 'gone',
   CKR_DEVICE_ERROR: 'gone',
-  CKR_DEVICE_MEMORY: 'gone',
   CKR_DEVICE_REMOVED: 'gone',
   CKR_TOKEN_NOT_PRESENT: 'gone',
   CKR_TOKEN_NOT_RECOGNIZED: 'gone',
@@ -65,7 +64,7 @@ export function describe(error: unknown, as?: Meaning): unknown {
     case 'refused':
       return new SallyportError(
         'hsm_refused',
-        `The HSM refused the operation (${name}): what it was given is not what it made, or was changed.`,
+        `The HSM refused the operation (${name}): check that what it was given is of this token and unchanged.`,
         options,
       );
     case 'unsupported':

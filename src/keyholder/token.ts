@@ -20,7 +20,7 @@ export interface OpenToken extends Cryptoki {
   readonly place: Place;
   readonly serial: string;
   readonly profile: Profile;
-  /** Ends the session, the login and the library: what comes next starts anew. Never throws. */
+  /** Ends the session, the login and the library: what comes next starts anew. */
   close(): void;
 }
 
@@ -54,8 +54,8 @@ export function loadModule(path: string): Module {
  * hsm_pin_wrong, hsm_mechanism_missing, and what the calls throw; nothing stays open then.
  */
 export function openToken(module: Module, place: Place, pinFd: number): OpenToken {
-  startLibrary(module);
   try {
+    startLibrary(module);
     const { slot, serial } = findSlot(module, place);
     const mechanisms = new Set(module.lib.C_GetMechanismList(slot.handle));
     const profile = chooseProfile(mechanisms);

@@ -51,12 +51,11 @@ export interface SoftHsm {
   remove(): void;
 }
 
-/** `settings`: further lines of softhsm2.conf, such as `slots.mechanisms = -CKM_AES_GCM`. */
-export function makeSoftHsm(label = 'sallyport-test', settings = ''): SoftHsm {
+export function makeSoftHsm(label = 'sallyport-test'): SoftHsm {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-softhsm-'));
   const tokens = join(folder, 'tokens');
   mkdirSync(tokens, { mode: 0o700 });
-  writeFileSync(join(folder, 'softhsm2.conf'), `${CONFIGURATION}${settings}`);
+  writeFileSync(join(folder, 'softhsm2.conf'), CONFIGURATION);
   const pin = randomBytes(16).toString('hex');
   const pinFile = join(folder, 'pin');
   writeFileSync(pinFile, `${pin}\n`, { mode: 0o400 });
@@ -105,10 +104,13 @@ export function makeToken(label?: string): { hsm: SoftHsm; info: KeyholderInfo }
   return { hsm, info: KeyholderInfo.parse(runProvision(hsm).output) };
 }
 
-/** Lets this very process use the token: SoftHSM reads its configuration when its library starts. */
-export function useHere(hsm: SoftHsm): void {
+/**
+ * Lets this very process use the token: SoftHSM reads its configuration when its library starts. `settings`: further
+ * lines of it.
+ */
+export function useHere(hsm: SoftHsm, settings = ''): void {
   const configuration = join(hsm.folder, 'here.conf');
-  writeFileSync(configuration, CONFIGURATION.replace('/proc/self/fd/4/tokens', hsm.tokens));
+  writeFileSync(configuration, `${CONFIGURATION.replace('/proc/self/fd/4/tokens', hsm.tokens)}${settings}`);
   process.env.SOFTHSM2_CONF = configuration;
 }
 
