@@ -101,11 +101,13 @@ function linesOf(section: string): string[] {
 
 /**
  * llhttp takes what follows an Upgrade for another protocol, which ours leaves to the server's answer, and obeys
- * Proxy-Connection, which ours takes away: the next message is read afresh.
+ * Proxy-Connection, which ours takes away, and the "close" of a 1xx, which concerns the final response: the next message is
+ * read afresh.
  */
-function mayBeLast({ fields, method }: ReadMessage): boolean {
+function mayBeLast({ fields, method, status }: ReadMessage): boolean {
   return (
     method === 'CONNECT' ||
+    (status > 0 && status < 200) ||
     fields.some((text, i) => i % 2 === 0 && /^(upgrade|proxy-connection)$/i.test(text))
   );
 }
