@@ -5,6 +5,9 @@ import { type Node, sequence, tagged } from './der.ts';
 const DNS_NAME = 2;
 const IP_ADDRESS = 7;
 
+/** A reserved name (RFC 6761), a documentation address (RFC 5737) and a discard-only one (RFC 6666). */
+const NOWHERE = { name: 'none.invalid', ipv4: '192.0.2.0', ipv6: '100::' } as const;
+
 /** A host as the one name of a leaf: dNSName, or iPAddress with its 4 or 16 bytes. */
 export function generalName(host: string): Node {
   const address = addressBytes(host);
@@ -15,20 +18,27 @@ export function generalName(host: string): Node {
  * NameConstraints (RFC 5280, 4.2.1.10) that permit the hosts of these patterns: "api.x" and "*.x" become the subtrees
  * api.x and x, wider than the pattern (api.x takes in a.api.x): the issuer itself holds to the pattern.
  *
- * A kind of name without any constraint would be free, so each is always bound. Where no DNS name is granted, one that
- * cannot exist is permitted (RFC 6761, "invalid"). Addresses are excluded whole; where some are granted, those alone
- * are permitted and nothing is excluded, for Java fails on an address and a subtree of two families.
+ * A kind of name without any constraint would be free, so each is always bound, where nothing of it is granted by a
+ * name or address that leads nowhere. Without any address granted, all are excluded; with one, the others are not
+ * permitted: excluding the other family too would make Java 17 fail on every address (it compares the two), and
+ * leaving it out would leave it free in GnuTLS. IPv4 stands first, for Java stops at the match.
  */
 export function nameConstraints(patterns: readonly string[]): Node {
   const hosts = [...new Set(patterns.map((pattern) => pattern.replace(/^\*+\./, '')))];
-  const addresses = hosts.filter(isIP);
   const names = widest(hosts.filter((host) => !isIP(host)));
-  const permitted = [
-    ...(names.length > 0 ? names : ['none.invalid']).map(generalName),
-    ...addresses.map(exactly),
+  const permitted = orElse(names, NOWHERE.name).map(generalName);
+  if (!hosts.some(isIP)) {
+    return sequence(subtrees(0, permitted), subtrees(1, [everyAddress(4), everyAddress(16)]));
+  }
+  const addresses = [
+    ...orElse(hosts.filter(isIPv4), NOWHERE.ipv4),
+    ...orElse(hosts.filter(isIPv6), NOWHERE.ipv6),
   ];
-  const excluded = addresses.length > 0 ? [] : [everyAddress(4), everyAddress(16)];
-  return sequence(subtrees(0, permitted), ...(excluded.length > 0 ? [subtrees(1, excluded)] : []));
+  return sequence(subtrees(0, [...permitted, ...addresses.map(exactly)]));
+}
+
+function orElse(granted: readonly string[], nowhere: string): readonly string[] {
+  return granted.length > 0 ? granted : [nowhere];
 }
 
 function subtrees(tag: number, bases: readonly Node[]): Node {
