@@ -14,6 +14,8 @@ const PROGRAM = `/proc/self/fd/${PROGRAM_DESCRIPTOR}`;
 
 export interface Isolation {
   readonly name: Exclude<IsolationChoice, 'auto'>;
+  /** The vault's folder as the vault sees it: SQLite resolves every link, so descriptor 4 will not do for it. */
+  readonly vaultFolder: string;
   /** The user that a child of this kind runs as, seen from outside. */
   uid(kind: ChildKind): number;
   /** The command that runs Node with `args`, isolated as this kind must be. */
@@ -33,27 +35,34 @@ export function programPath(relative: string): string {
   return `${PROGRAM}/${relative}`;
 }
 
+/** What an isolation is made from. */
+export interface Ground {
+  /** The Node to run, as a child sees it. */
+  readonly node: string;
+  /** A token that was given to `init` stays readable to its owner only: there the keyholder keeps the caller's user. */
+  readonly keyholderAsUs: boolean;
+  /** The data folder. */
+  readonly data: string;
+}
+
 /**
  * Chooses how the processes are kept from each other: `uid` where root starts us, else bubblewrap, else an unreadable
  * copy of node. Throws isolation_unavailable where the wish cannot be met, or nothing can (unless told `none`).
  */
-export function chooseIsolation(
-  choice: IsolationChoice,
-  own: { node: string; keyholderAsUs: boolean; run: string },
-): Isolation {
+export function chooseIsolation(choice: IsolationChoice, ground: Ground): Isolation {
   const root = process.getuid?.() === 0;
-  if (choice === 'none') return plain('none', own.node);
+  if (choice === 'none') return plain('none', ground);
   if (choice === 'uid' || (choice === 'auto' && root)) {
     if (!root) throw unavailable('uid', 'only root can start processes as other users');
     if (!works('setpriv', ['--version'])) throw unavailable('uid', 'setpriv (package util-linux) is missing');
-    return separateUsers(own.node, own.keyholderAsUs);
+    return separateUsers(ground);
   }
   if (choice === 'bubblewrap' || choice === 'auto') {
-    if (works('bwrap', [...NAMESPACES, '--ro-bind', '/', '/', '--', 'true'])) return bubblewrap(own.node);
+    if (works('bwrap', [...NAMESPACES, '--ro-bind', '/', '/', '--', 'true'])) return bubblewrap(ground);
     if (choice === 'bubblewrap')
       throw unavailable('bubblewrap', 'bwrap is missing or may not make namespaces here');
   }
-  return unreadableCopy(own.node, own.run);
+  return plain('copy', ground, unreadableCopy(ground.data));
 }
 
 function unavailable(choice: string, why: string): SallyportError {
@@ -67,35 +76,72 @@ function works(file: string, args: readonly string[]): boolean {
   return spawnSync(file, args, { stdio: 'ignore', timeout: 10_000 }).status === 0;
 }
 
-function plain(name: 'none' | 'copy', node: string, vaultNode = node): Isolation {
+function plain(name: 'none' | 'copy', { node, data }: Ground, guardedNode = node): Isolation {
   return {
     name,
+    vaultFolder: join(data, 'vault'),
     uid: () => process.getuid?.() ?? -1,
     command: (kind, args) => ({
-      file: kind === 'worker' ? node : vaultNode,
+      file: kind === 'worker' ? node : guardedNode,
       args: [...NODE_FLAGS, ...args],
       reportsPid: false,
     }),
   };
 }
 
+/** Exists on every Linux (FHS), and what lies there is of no use to the vault: its own folder is mounted over it. */
+const VAULT_MOUNT = '/mnt';
+const MOUNT_AND_RUN = `mount --bind /proc/self/fd/${DATA_DESCRIPTOR} ${VAULT_MOUNT} && exec "$@"`;
+
 /**
  * Each kind its own user, without capabilities and without a way to get any. `setpriv` rather than spawn's own `uid`
- * option, which leaves the bounding set full. A token that was given to `init` stays readable to its owner only, so
- * there the keyholder keeps the caller's user.
+ * option, which leaves the bounding set full. The vault cannot walk to its folder, below folders that are root's
+ * alone: in a mount namespace of its own it finds it at /mnt.
  */
-function separateUsers(node: string, keyholderAsUs: boolean): Isolation {
+function separateUsers({ node, keyholderAsUs, data }: Ground): Isolation {
   const uid = (kind: ChildKind): number => (kind === 'keyholder' && keyholderAsUs ? 0 : IDENTITIES[kind]);
+  const folder = join(data, 'vault');
+  const mounts = works('unshare', ['--mount', '--propagation', 'private', 'true']);
+  if (!mounts && !works('setpriv', [...asUser(uid('vault')), '--', 'test', '-w', folder])) {
+    const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${uid('vault')}`;
+    throw unavailable('uid', why);
+  }
   return {
     name: 'uid',
+    vaultFolder: mounts ? VAULT_MOUNT : folder,
     uid,
     command: (kind, args) => {
-      const id = String(uid(kind));
-      const drop = ['--reuid', id, '--regid', id, '--clear-groups', '--no-new-privs', '--inh-caps=-all'];
-      const rest = ['--bounding-set=-all', '--pdeathsig', 'KILL', '--', node, ...NODE_FLAGS, ...args];
-      return { file: 'setpriv', args: [...drop, ...rest], reportsPid: false };
+      const drop = [
+        'setpriv',
+        ...asUser(uid(kind)),
+        '--pdeathsig',
+        'KILL',
+        '--',
+        node,
+        ...NODE_FLAGS,
+        ...args,
+      ];
+      const mount = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', MOUNT_AND_RUN, 'sh'];
+      const [file = '', ...rest] = kind === 'vault' && mounts ? [...mount, ...drop] : drop;
+      return { file, args: rest, reportsPid: false };
     },
   };
+}
+
+function asUser(uid: number): string[] {
+  const id = String(uid);
+  return [
+    ...[
+      '--reuid',
+      id,
+      '--regid',
+      id,
+      '--clear-groups',
+      '--no-new-privs',
+      '--inh-caps=-all',
+      '--bounding-set=-all',
+    ],
+  ];
 }
 
 const NAMESPACES = [
@@ -110,18 +156,20 @@ const NAMESPACES = [
  * User and pid namespaces and an own, almost empty view of the files: system libraries, name resolution, the
  * program. A worker sees no data folder; vault and keyholder reach theirs through descriptor 4.
  */
-function bubblewrap(node: string): Isolation {
+function bubblewrap({ node, data }: Ground): Isolation {
   const views = ['/usr', '/lib', '/lib64', '/bin', '/etc'].filter((path) => existsSync(path));
   const files = views.flatMap((path) => ['--ro-bind', path, path]);
   return {
     name: 'bubblewrap',
+    vaultFolder: VAULT_MOUNT,
     uid: () => process.getuid?.() ?? -1,
-    command: (_kind, args) => ({
+    command: (kind, args) => ({
       file: 'bwrap',
       args: [
         ...NAMESPACES,
         ...['--as-pid-1', '--die-with-parent', '--new-session', '--info-fd', '6'],
         ...files,
+        ...(kind === 'vault' ? ['--bind', join(data, 'vault'), VAULT_MOUNT] : []),
         ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp', '--chdir', '/', '--', node, ...NODE_FLAGS],
         ...args,
       ],
@@ -135,8 +183,8 @@ function bubblewrap(node: string): Isolation {
  * dumpable, so processes of the same user can neither read nor trace it (measured). Files stay readable to a worker,
  * which is why `status` names this mode.
  */
-function unreadableCopy(node: string, run: string): Isolation {
-  const copy = join(run, 'node');
+function unreadableCopy(data: string): string {
+  const copy = join(data, 'run', 'node');
   const source = statSync(process.execPath);
   const present = existsSync(copy) ? statSync(copy) : undefined;
   if (present?.size !== source.size || (present.mode & 0o777) !== 0o111) {
@@ -144,5 +192,5 @@ function unreadableCopy(node: string, run: string): Isolation {
     copyFileSync(process.execPath, copy);
     chmodSync(copy, 0o111);
   }
-  return plain('copy', node, copy);
+  return copy;
 }

@@ -42,12 +42,11 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
   spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
   assignOwnership(options.data);
-  const run = join(options.data, 'run');
-  mkdirSync(run, { recursive: true, mode: 0o700 });
+  mkdirSync(join(options.data, 'run'), { recursive: true, mode: 0o700 });
   const isolation = chooseIsolation(options.isolation, {
     node: nodeForChildren(),
     keyholderAsUs: !options.installation.ownToken,
-    run,
+    data: options.data,
   });
   const owner = isolation.name === 'uid' ? isolation.uid('vault') : undefined;
   const rendezvous = await Rendezvous.open(join(options.data, 'vault'), owner);
@@ -155,7 +154,7 @@ class Supervisor {
       type: 'start',
       rendezvous: '/proc/self/fd/4/rendezvous.sock',
       control: '/proc/self/fd/4/control.sock',
-      database: '/proc/self/fd/4/sallyport.db',
+      database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api: this.#api,
       isolation: this.#isolation.name,
       worker: {
