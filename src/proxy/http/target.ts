@@ -50,14 +50,13 @@ export function canonicalHost(text: string): string {
 }
 
 function asciiName(text: string): string {
-  const plain = /^[A-Za-z0-9._-]*$/.test(text);
-  const lower = text.toLowerCase();
-  if (plain && !lower.includes('xn--')) return lower;
+  if (/^[A-Za-z0-9._-]*$/.test(text)) return text.toLowerCase();
   // domainToASCII decodes percent-escapes and reads numbers as addresses: neither may happen to a name.
-  if (/[\0-\x20%/:?#@[\\\]^|<>\x7f]/.test(text))
+  if (/[\0-\x20%/:?#@[\\\]^|<>\x7f]/.test(text)) {
     throw badRequest('a host in it has a character that names cannot have');
+  }
   const ascii = domainToASCII(text);
-  if (ascii === '' || isIPv4(ascii) || (plain && ascii !== lower)) {
+  if (ascii === '' || isIPv4(ascii)) {
     throw badRequest('a host in it is not a valid internationalised name');
   }
   return ascii;
