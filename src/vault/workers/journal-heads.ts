@@ -10,7 +10,7 @@ export class JournalHeads {
   readonly #ledger: Ledger;
   readonly #worker: string;
   readonly #file: string;
-  #newest: Head = { link: 0, hash: '' };
+  #newest: Head = { link: -1, hash: '' };
   #writing = false;
   #alarmed = false;
 
