@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { canonicalHost, hostMatches, parseHostPattern, parseHostPort } from '../../src/catalog/host.ts';
+import { canonicalHost as inRequests } from '../../src/proxy/http/target.ts';
 
 t.test('a host has one spelling', async (t) => {
   const cases: [string, string | null][] = [
@@ -104,3 +105,36 @@ t.test('wildcards cover labels, not letters', async (t) => {
     t.notOk(hostMatches(pattern, 'a.x.example.evil.example'));
   }
 });
+
+t.test(
+  'a definition and a request spell a host alike: the rules that compare them depend on it',
+  async () => {
+    const asked = (text: string): string | null => {
+      try {
+        return inRequests(text);
+      } catch {
+        return null;
+      }
+    };
+    const odd = fc.stringMatching(/^(xn--)?[a-zé。ß_-]{1,5}\.[a-z0-9]{1,3}\.?$/);
+    const address = fc.oneof(fc.ipV4(), fc.ipV4Extended(), fc.ipV6());
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.domain(),
+          odd,
+          address,
+          address.map((text) => `[${text}]`),
+          fc.string(),
+        ),
+        (text) => {
+          const [defined, requested] = [canonicalHost(text), asked(text)];
+          // A definition is stricter in one thing: no label begins or ends with a hyphen (RFC 1123, 2.1).
+          if (defined === null) return requested === null || /(?:^|\.)-|-(?:\.|$)/.test(requested);
+          return defined === requested;
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  },
+);
