@@ -37,8 +37,11 @@ function findBundled() {
 /** Replaces this process where Node can; else runs a child and passes on signals and how it ended. */
 function become(file) {
   const args = [__filename].concat(process.argv.slice(2));
-  if (typeof process.execve === 'function') process.execve(file, [file].concat(args), process.env);
-  const child = require('child_process').spawn(file, args, { stdio: 'inherit' });
+  const stdio = inherited();
+  if (typeof process.execve === 'function' && stdio.length === 3) {
+    process.execve(file, [file].concat(args), process.env);
+  }
+  const child = require('child_process').spawn(file, args, { stdio: stdio });
   // A terminal gives Ctrl-C and Ctrl-\ to the child itself; passing them on would count them twice.
   const terminal = Boolean(process.stdin.isTTY);
   ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR2'].forEach((signal) => {
@@ -52,6 +55,17 @@ function become(file) {
     process.removeAllListeners(signal);
     process.kill(process.pid, signal);
   });
+}
+
+/** Descriptors that the child needs: the usual, and the one of --pin-fd, which Node closes for whatever it becomes. */
+function inherited() {
+  const stdio = [0, 1, 2];
+  const match = /(?:^|\0)--pin-fd[=\0](\d{1,3})(?:\0|$)/.exec(process.argv.slice(2).join('\0'));
+  if (match && Number(match[1]) > 2) {
+    while (stdio.length < Number(match[1])) stdio.push('ignore');
+    stdio.push(Number(match[1]));
+  }
+  return stdio;
 }
 
 function start() {

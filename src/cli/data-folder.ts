@@ -30,20 +30,16 @@ export interface DataFolder {
  * already_exists (the PIN's file), and what the token answers (hsm_*).
  */
 export async function createDataFolder(data: string, flags: TokenFlags & PinFlags): Promise<DataFolder> {
-  if (lstatSync(data, { throwIfNoEntry: false })) {
-    throw new SallyportError(
-      'data_folder_exists',
-      `${data} is there already: use it, remove it, or name another with --data.`,
-    );
-  }
   const token = chooseToken(flags);
   const undo: (() => void)[] = [];
   try {
+    refuseExisting(data);
     const folder = makeSibling(data, undo);
     for (const name of ['vault', 'token', 'journal', 'ca']) mkdirSync(join(folder, name), { mode: 0o700 });
     const pin = choosePin(data, flags, token.own, undo);
-    const keys = await provision(token, join(folder, 'token'), pin.descriptor);
     await createStore(join(folder, 'vault', 'sallyport.db'));
+    // Last, since keys made in somebody's HSM are all that could not be taken away again.
+    const keys = await provision(token, join(folder, 'token'), pin.descriptor);
     const installation: Installation = {
       format: 1,
       pkcs11Module: token.module,
@@ -65,6 +61,14 @@ export async function createDataFolder(data: string, flags: TokenFlags & PinFlag
     for (const step of undo.reverse()) step();
     throw error instanceof SallyportError ? error : unusable(data, error);
   }
+}
+
+function refuseExisting(data: string): void {
+  if (lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
+  throw new SallyportError(
+    'data_folder_exists',
+    `${data} is there already: use it, remove it, or name another with --data.`,
+  );
 }
 
 /** Makes a folder next to `data`, and the folders above where they are missing; `undo` learns how to remove them. */

@@ -45,6 +45,6 @@ ${examples(
       );
       if (made.pinFile !== null)
         note('Without the PIN and the token the data is useless: back both up, apart from each other.');
-      note(`Next: sallyport serve${context.data === made.data ? ` --data ${made.data}` : ''}`);
+      note(`Next: sallyport serve --data ${made.data}`);
     });
 }
