@@ -29,6 +29,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     } else {
       reportFailure(error, wantsJson(argv));
     }
+    process.exit(); // A server or socket that is still open must not keep a failed command.
   }
 }
 

@@ -114,6 +114,8 @@ class Supervisor {
   async start(): Promise<void> {
     const vault = await this.#startVault();
     await this.#startKeyholder(vault);
+    // Only at the first start: later an HSM that is away for a while is waited for.
+    await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);

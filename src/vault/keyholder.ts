@@ -28,6 +28,7 @@ export class KeyholderClient {
   readonly #kill: (name: string, reason: string) => void;
   #connected: Connected | undefined;
   #problem = 'no keyholder has been started yet';
+  #opening: Promise<void> = Promise.resolve();
   /** Called when a keyholder has answered that its token, keys and login are there. */
   onReady: () => void = () => {};
 
@@ -36,7 +37,19 @@ export class KeyholderClient {
   }
 
   /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
-  async connect(name: string, channel: Channel): Promise<void> {
+  connect(name: string, channel: Channel): Promise<void> {
+    this.#opening = this.#open(name, channel);
+    return this.#opening.catch((error: unknown) => {
+      this.#problem = error instanceof Error ? error.message : String(error);
+    });
+  }
+
+  /** Resolves once the keyholder connected last can be used. Rejects with what it lacks: hsm_pin_wrong and the like. */
+  opened(): Promise<void> {
+    return this.#opening;
+  }
+
+  async #open(name: string, channel: Channel): Promise<void> {
     const previous = channel.onClose;
     channel.onClose = (error) => {
       previous(error);
@@ -44,20 +57,16 @@ export class KeyholderClient {
       this.#connected = undefined;
       this.#problem = 'the keyholder ended and is being started again';
     };
-    try {
-      const info = await this.#ask(
-        name,
-        channel,
-        { verb: 'info' },
-        [],
-        (header) => KeyholderInfo.parse(header),
-        FIRST_DEADLINE_MS,
-      );
-      this.#connected = { name, channel, info };
-      this.onReady();
-    } catch (error) {
-      this.#problem = error instanceof Error ? error.message : String(error);
-    }
+    const info = await this.#ask(
+      name,
+      channel,
+      { verb: 'info' },
+      [],
+      (header) => KeyholderInfo.parse(header),
+      FIRST_DEADLINE_MS,
+    );
+    this.#connected = { name, channel, info };
+    this.onReady();
   }
 
   /** What the HSM is, or undefined with `problem` saying why nothing is known of it. */

@@ -116,6 +116,11 @@ export class Vault {
     this.#attempt(this.#keyholder.connect(name, channel));
   }
 
+  /** Rejects with what the keyholder connected last lacks. */
+  keyholderOpened(): Promise<void> {
+    return this.#keyholder.opened();
+  }
+
   /** The process of that name is gone. */
   gone(name: string): void {
     this.#fleet.remove(name);

@@ -15,7 +15,7 @@ export const VaultStart = z.strictObject({
 });
 
 /**
- * supervisor → vault. `start` and `connect` are requests. For `connect` the vault dials the rendezvous once; the
+ * supervisor → vault. `start`, `connect` and `keyholder` are requests. For `connect` the vault dials the rendezvous once; the
  * supervisor hands the accepted socket, unread, to the child that it starts as descriptor 3.
  */
 export const ToVault = z.discriminatedUnion('type', [
@@ -28,6 +28,8 @@ export const ToVault = z.discriminatedUnion('type', [
     /** For a worker: its journal's file name. */
     journal: z.string().nullable(),
   }),
+  /** Answered once the keyholder connected last has its token, keys and login; fails with what it lacks. */
+  z.strictObject({ type: z.literal('keyholder') }),
   /** A child is gone. */
   z.strictObject({ type: z.literal('exit'), name: z.string() }),
   /** Every worker of an earlier vault is gone: changes of policy may be answered from now on. */
