@@ -1,4 +1,5 @@
 import type { Injection } from '../../channel/messages/policy.ts';
+import { allocateSecret } from '../../secret-buffer.ts';
 import { base64Length, writeBase64 } from './base64.ts';
 import type { CredentialFields, Placement } from './kind.ts';
 import { Template } from './template.ts';
@@ -26,7 +27,7 @@ export function basic({ username, password }: Extract<Injection, { in: 'basic' }
       return end + 2;
     },
     encoded: (fields) => {
-      const out = Buffer.allocUnsafeSlow(encodedLength(fields));
+      const out = allocateSecret(encodedLength(fields));
       const end = writeEncoded(out, 0, fields);
       const padding = out.indexOf(0x3d); // an echo may have left it out
       return out.subarray(0, padding < 0 ? end : padding);

@@ -1,3 +1,4 @@
+import { allocateSecret } from '../../secret-buffer.ts';
 import { foldedEquals } from '../http/field-name.ts';
 import { badRequest, type RequestHead } from '../http/message.ts';
 import type { CredentialFields } from './kind.ts';
@@ -38,7 +39,8 @@ let rangeCount = 0;
  * lines. Left out are the hop-by-hop fields and what Connection lists (first, so that `Connection: authorization`
  * cannot reach the injected field), and the agent's own fields of an injected name, however it spells them: exactly
  * one credential goes upstream. Always HTTP/1.1; framing fields stay as they were. The buffer is exactly full and
- * nobody else's: the caller wipes it once it is written. Throws `credential_missing`, `injection_unsupported`, `bad_request` (no Host and no `authority`).
+ * nobody else's: the caller wipes it once it is written. Throws `credential_missing`, `injection_unsupported`,
+ * `bad_request` (no Host and no `authority`).
  */
 export function writeRequestHead(request: OutgoingHead): { bytes: Buffer; length: number } {
   const { head, target, injection, fields, identityOnly, upgrade = false } = request;
@@ -55,7 +57,7 @@ export function writeRequestHead(request: OutgoingHead): { bytes: Buffer; length
   if (addIdentity) length += IDENTITY_LINE.length;
   if (upgrade) length += UPGRADE_LINE.length;
 
-  const out = Buffer.allocUnsafeSlow(length);
+  const out = allocateSecret(length);
   let at = out.write(head.method, 0, 'latin1');
   out[at++] = 0x20;
   at += Buffer.isBuffer(target) ? target.copy(out, at) : head.bytes.copy(out, at, target.start, target.end);

@@ -1,4 +1,5 @@
 import { SallyportError } from '../../errors.ts';
+import { allocateSecret } from '../../secret-buffer.ts';
 import { overwriteInHead } from './head.ts';
 import { findOccurrences, type Run, unfinished } from './occurrences.ts';
 
@@ -14,7 +15,7 @@ const ASTERISK = 0x2a;
 export type Where = 'head' | 'body' | 'trailer';
 
 /** Content into which `content` was gathered, for the call in hand; wiped before it returns. */
-let gathered = Buffer.allocUnsafeSlow(64 * 1024);
+let gathered = allocateSecret(64 * 1024);
 
 /**
  * Overwrites raw occurrences of secrets in one response with asterisks: lengths and framing stay. The secrets are
@@ -112,7 +113,7 @@ export class Scrubber {
   #gather(bytes: Buffer, ranges: readonly number[]): Buffer {
     let length = this.#begun - this.#heldContent;
     for (let i = 0; i < ranges.length; i += 2) length += (ranges[i + 1] ?? 0) - (ranges[i] ?? 0);
-    if (gathered.length < length) gathered = Buffer.allocUnsafeSlow(length);
+    if (gathered.length < length) gathered = allocateSecret(length);
     let at = this.#candidate ? this.#candidate.copy(gathered, 0, 0, this.#begun) : 0;
     let skip = this.#heldContent;
     for (let i = 0; i < ranges.length; i += 2) {
@@ -126,7 +127,7 @@ export class Scrubber {
   }
 
   #joinHeld(held: Buffer, raw: Buffer, ranges: readonly number[]): [Buffer, readonly number[]] {
-    const bytes = Buffer.allocUnsafeSlow(held.length + raw.length);
+    const bytes = allocateSecret(held.length + raw.length);
     held.copy(bytes, 0);
     raw.copy(bytes, held.length);
     const all = [...this.#heldRanges, ...ranges.map((offset) => offset + held.length)];
@@ -148,7 +149,7 @@ export class Scrubber {
         'The response was cut: it is framed so that it could not be searched for the credential.',
       );
     }
-    this.#held = Buffer.allocUnsafeSlow(rest.length);
+    this.#held = allocateSecret(rest.length);
     rest.copy(this.#held, 0);
     rest.fill(0);
     const kept: number[] = [];

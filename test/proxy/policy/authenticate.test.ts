@@ -33,3 +33,18 @@ t.test('compares as often for a stranger as for any agent', async (t) => {
   t.equal(policy.strangerHashes.length, 3);
   t.equal(table().strangerHashes.length, 1);
 });
+
+t.test('takes as long for a stranger as for an agent', async (t) => {
+  const tokens = Array.from({ length: 2000 }, (_, i) => `spa_${i}`);
+  const policy = table(agent('a', ...tokens), agent('b', 'spa_x'));
+  const time = (name: string): number => {
+    const start = process.hrtime.bigint();
+    authenticate(policy, name, Buffer.from('spa_wrong'));
+    return Number(process.hrtime.bigint() - start);
+  };
+  const fastest = (name: string) => Math.min(...Array.from({ length: 60 }, () => time(name)));
+  fastest('a');
+  const [known, few, stranger] = [fastest('a'), fastest('b'), fastest('nobody')];
+  for (const other of [few, stranger])
+    t.ok(other > known / 2 && other < known * 2, `${other} and ${known} ns`);
+});
