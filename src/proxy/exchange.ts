@@ -16,6 +16,9 @@ import { secretKey, type Worker } from './worker.ts';
 /** RFC 9110, 9.2.2: what may be sent again when a connection that was idle turns out to be dead. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
+/** Turns of the event loop: one is the rule. */
+const SETTLE_TURNS = 3;
+
 /**
  * One request and its answer: decided by the policy in force, its secret leased, its connection at hand, its record
  * written, and only then forwarded. Every way out passes #finish, which ends the lease and completes the record.
@@ -37,6 +40,7 @@ export class Exchange {
   #record: number | undefined;
   #forwardedAt = 0;
   #retried = false;
+  #unsettled = 0;
   #agentEnded = false;
   #over = false;
   #bytesUp = 0;
@@ -163,6 +167,7 @@ export class Exchange {
     if (this.#upstream?.socket.destroyed) this.#upstream = pool.takeIdle(this.#destination(rule));
     if (!this.#upstream) return void this.#reconnect(rule);
     const upstream = this.#upstream;
+    if (!upstream.isSettled) return this.#settle(rule, upstream);
     const lease = this.#lease;
     if (!lease) return this.#answer(asSallyportError(new Error('forwarded without a lease')));
     let bytes: Buffer;
@@ -189,6 +194,17 @@ export class Exchange {
     // One write on an idle, secured socket leaves no copy behind; wiped as soon as it is encrypted.
     upstream.socket.write(bytes, () => bytes.fill(0));
     if (!this.#body.done) tunnel.continue();
+  }
+
+  /** Waits for the previous request's write to be reported done; in doubt, takes a new connection. */
+  #settle(rule: Rule, upstream: UpstreamConnection): void {
+    if (++this.#unsettled > SETTLE_TURNS) {
+      upstream.destroy();
+      this.#upstream = undefined;
+    }
+    setImmediate(() => {
+      if (!this.#over) this.#forward(rule);
+    });
   }
 
   async #reconnect(rule: Rule): Promise<void> {

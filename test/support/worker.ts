@@ -28,6 +28,8 @@ export interface WorkerOptions {
   readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly limits?: Partial<WorkerSettings['limits']>;
   readonly hotSecrets?: Partial<WorkerSettings['hotSecrets']>;
+  /** Options of the worker's Node. */
+  readonly nodeOptions?: readonly string[];
 }
 
 /** A real worker process whose vault is this test: agent "bot" with one token, rules and secrets as given. */
@@ -89,10 +91,14 @@ export class TestWorker {
     const [socket]: net.Socket[] = await accepted;
     if (!socket) throw new Error('no connection');
     const journal = openSync(join(folder, 'journal.ndjson'), 'ax', 0o600);
-    const child = spawn(process.execPath, ['--disable-sigusr1', MAIN, '--journal', 'journal.ndjson'], {
-      env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' },
-      stdio: [journal, 2, 2, socket],
-    });
+    const child = spawn(
+      process.execPath,
+      ['--disable-sigusr1', ...(options.nodeOptions ?? []), MAIN, '--journal', 'journal.ndjson'],
+      {
+        env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' },
+        stdio: [journal, 2, 2, socket],
+      },
+    );
     closeSync(journal);
     socket.destroy();
     server.close();

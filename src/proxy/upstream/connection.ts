@@ -71,10 +71,19 @@ export class UpstreamConnection {
     if (handler && this.#closed) queueMicrotask(() => this.#tellClosed());
   }
 
-  /** False once the server has ended its side, bytes lie unread or unwritten, or the socket is gone. */
+  /** False once the server has ended its side, bytes lie unread, more is unwritten than fits, or the socket is gone. */
   get isSound(): boolean {
     const { socket } = this;
-    return !socket.destroyed && !this.#ended && socket.readableLength === 0 && socket.writableLength === 0;
+    return !socket.destroyed && !this.#ended && socket.readableLength === 0 && !socket.writableNeedDrain;
+  }
+
+  /**
+   * Whether all that was written is on its way. The answer to a request often overtakes the callback of its write,
+   * which Node runs a turn later; a head with a secret must wait for it, since only a write on an idle socket leaves
+   * no copy.
+   */
+  get isSettled(): boolean {
+    return this.socket.writableLength === 0;
   }
 
   /**
