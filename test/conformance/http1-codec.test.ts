@@ -2,7 +2,9 @@ import { Buffer } from 'node:buffer';
 import t from 'tap';
 import { disagreement } from '../proxy/http/agreement.ts';
 import { readWire } from '../proxy/http/reading.ts';
-import { REQUESTS, RESPONSES, type Row } from './http1-codec.ts';
+import { REQUESTS } from './http1-requests.ts';
+import { RESPONSES } from './http1-responses.ts';
+import type { Row } from './row.ts';
 
 /** Start line in short, then the fields in wire order, then body and trailers where there are any. */
 function check(side: 'request' | 'response', { rfc, says, asked, wire, reads, ending }: Row): void {

@@ -50,7 +50,7 @@ export class HeadScanner {
     if (this.#done) this.reset();
     const start = this.#emptyLine === 'past' ? offset : this.#skipEmptyLine(chunk, offset);
     if (start >= chunk.length) return -1;
-    if (this.#held) return this.#readOn(this.#held, chunk, start);
+    if (this.#held) return this.#readOn(chunk, start);
     const end = this.#advance(chunk, start, start, chunk.length);
     if (end === -1) {
       this.#hold(chunk, start, chunk.length);
@@ -72,7 +72,7 @@ export class HeadScanner {
     this.fields.reset();
   }
 
-  #readOn(_held: Buffer, chunk: Buffer, start: number): number {
+  #readOn(chunk: Buffer, start: number): number {
     const before = this.#heldLength;
     const room = this.#limits.headBytes - before;
     const held = this.#hold(chunk, start, Math.min(chunk.length, start + room));

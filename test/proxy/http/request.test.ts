@@ -51,6 +51,15 @@ t.test('one reader reads heads in a row, with or without reset between them', (t
   t.end();
 });
 
+t.test('as many fields as the limit allows are kept', (t) => {
+  const names = Array.from({ length: LIMITS.headFields - 1 }, (_, i) => `X-${i}`);
+  const { head } = readOne(
+    `GET / HTTP/1.1\r\nHost: a\r\n${names.map((name) => `${name}: v${name}\r\n`).join('')}\r\n`,
+  ).reader;
+  t.same(textOf(head.fields), ['Host', 'a', ...names.flatMap((name) => [name, `v${name}`])]);
+  t.end();
+});
+
 t.test('the limits hold to the byte, however the head is cut', (t) => {
   const head = (fields: number, target: number, padding: number) =>
     `GET /${'t'.repeat(target - 1)} HTTP/1.1\r\nHost: a\r\n${'X: y\r\n'.repeat(fields - 2)}P: ${'p'.repeat(padding)}\r\n\r\n`;

@@ -1,15 +1,28 @@
 import { writeFileSync } from 'node:fs';
 import type { Case } from './case.ts';
 import { chunks } from './chunks.ts';
+import { codings } from './codings.ts';
 import { connections } from './connections.ts';
 import { hosts } from './hosts.ts';
 import { lengths } from './lengths.ts';
+import { lines } from './lines.ts';
 import { octets } from './octets.ts';
-import { structure } from './structure.ts';
+import { responses } from './responses.ts';
+import { startLines } from './start-lines.ts';
 
 /** All cases, the same ones in the same order every time. */
 export function allCases(): Case[] {
-  const cases = [...lengths(), ...structure(), ...hosts(), ...chunks(), ...connections(), ...octets()];
+  const cases = [
+    ...lengths(),
+    ...codings(),
+    ...lines(),
+    ...startLines(),
+    ...hosts(),
+    ...chunks(),
+    ...connections(),
+    ...responses(),
+    ...octets(),
+  ];
   const seen = new Set<string>();
   return cases.filter(({ side, asked, wire }) => {
     const key = `${side} ${asked} ${wire}`;
