@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts';
 import { parseSettings } from '../settings.ts';
 import { readInstallation } from '../supervisor/data-folder.ts';
 import type { ServeOptions } from '../supervisor/options.ts';
+import { checkPinFile } from '../supervisor/supervisor.ts';
 
 /** The flags of `serve`, as commander gives them. */
 export interface ServeFlags {
@@ -88,9 +89,13 @@ function systemdCredential(): string | undefined {
 }
 
 function pinFile(file: string | null): string {
-  if (file !== null) return resolve(file);
-  throw new SallyportError(
-    'hsm_pin_missing',
-    'Where is the PIN? Name its file with --pin-file, or hand it over as the systemd credential sallyport-pin.',
-  );
+  if (file === null) {
+    throw new SallyportError(
+      'hsm_pin_missing',
+      'Where is the PIN? Name its file with --pin-file, or hand it over as the systemd credential sallyport-pin.',
+    );
+  }
+  const path = resolve(file);
+  checkPinFile(path);
+  return path;
 }

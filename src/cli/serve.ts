@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
 import { examples } from './help.ts';
 import { note } from './output.ts';
@@ -34,7 +35,10 @@ ${examples(
       const { serveOptions } = await import('./serve-options.ts');
       const { startSupervisor } = await import('../supervisor/supervisor.ts');
       const stop = stopSignal();
-      const running = await startSupervisor(await serveOptions(context.data, flags));
+      const running = await Promise.race([
+        startSupervisor(await serveOptions(context.data, flags)),
+        stop.then(stoppedEarly),
+      ]);
       const listening = { proxy: url(running.proxy), api: url(running.api) };
       const forget = noteListening(context.data, listening);
       if (context.json) process.stdout.write(`${JSON.stringify({ event: 'ready', ...listening })}\n`);
@@ -57,6 +61,10 @@ function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, resolve);
   });
+}
+
+function stoppedEarly(signal: NodeJS.Signals): never {
+  throw new SallyportError('draining', `Stopped by ${signal} before it was ready.`);
 }
 
 function url({ host, port }: { host: string; port: number }): string {

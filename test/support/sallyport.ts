@@ -58,6 +58,8 @@ export interface Sallyport {
   cli(args: readonly string[], options?: CliOptions): Promise<CliResult>;
   /** Like `cli`, with `--json`; answers the parsed document. */
   json(args: readonly string[], options?: CliOptions): Promise<unknown>;
+  /** Runs a command that must fail; answers its exit code and all that it printed: `1 sallyport: … [code]\n`. */
+  failure(args: readonly string[], options?: CliOptions): Promise<string>;
   /** Ends serve (SIGTERM unless told) and waits for it; the data folder stays. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
   /** Starts serve again on the same data folder, which must have been stopped. */
@@ -100,6 +102,7 @@ async function serve(
   const flags = [...FREE_PORTS, ...(options.flags ?? [])];
   const env = options.env ?? {};
   const child = start(['serve', '--json', '--data', data, ...flags], { env }, 'ignore');
+  process.once('exit', () => child.kill('SIGKILL')); // a test that fails half-way leaves nothing running
   const stderr = collect(child.stderr);
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const { proxy, api } = await ready(child, ended, stderr);
@@ -123,6 +126,10 @@ async function serve(
     stderr,
     cli: run,
     json: async (args, more) => (await run(['--json', ...args], more)).json(),
+    failure: async (args, more = {}) => {
+      const result = await cli(['--data', data, ...args], { ...more, env: { ...env, ...more.env } });
+      return `${result.code} ${result.stdout}${result.stderr}`;
+    },
     stop,
     restart: (more = options.flags ?? []) => serve(folder, data, pinFile, { ...options, flags: more }),
     remove: async () => {
