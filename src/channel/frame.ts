@@ -1,4 +1,5 @@
 import { SallyportError } from '../errors.ts';
+import { allocateSecret } from '../secret-buffer.ts';
 
 /**
  * The wire format between two of our processes, big-endian:
@@ -34,7 +35,7 @@ export function encodeFrame(id: number, kind: Kind, header: unknown, parts: read
       `A message of ${length} bytes is larger than a channel carries.`,
     );
   }
-  const out = Buffer.allocUnsafeSlow(4 + length);
+  const out = allocateSecret(4 + length);
   let at = out.writeUInt32BE(length, 0);
   at = out.writeUInt32BE(id, at);
   at = out.writeUInt8(kind, at);

@@ -1,4 +1,5 @@
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
+import { allocateSecret } from '../secret-buffer.ts';
 
 const MAX_BYTES = 1024;
 const SIX_BITS = new Int8Array(256).fill(-1);
@@ -22,7 +23,7 @@ export function readBasicCredentials(
   const decoded = decodeBase64(bytes, start + 6, end);
   const colon = decoded?.indexOf(0x3a) ?? -1;
   if (!decoded || colon < 1) return undefined;
-  const token = Buffer.allocUnsafeSlow(decoded.length - colon - 1);
+  const token = allocateSecret(decoded.length - colon - 1);
   decoded.copy(token, 0, colon + 1);
   const name = decoded.toString('utf8', 0, colon);
   decoded.fill(0);
@@ -32,7 +33,7 @@ export function readBasicCredentials(
 function decodeBase64(bytes: Buffer, start: number, end: number): Buffer | undefined {
   let last = end;
   while (last > start && last > end - 2 && bytes[last - 1] === 0x3d) last--;
-  const out = Buffer.allocUnsafeSlow(Math.floor(((last - start) * 3) / 4));
+  const out = allocateSecret(Math.floor(((last - start) * 3) / 4));
   let bits = 0;
   let held = 0;
   let at = 0;

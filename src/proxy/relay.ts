@@ -1,4 +1,5 @@
 import { SallyportError } from '../errors.ts';
+import { allocateSecret } from '../secret-buffer.ts';
 import type { Exchange } from './exchange.ts';
 import { createBodyReader } from './http/body.ts';
 import type { BodyReader, ResponseHead } from './http/message.ts';
@@ -146,10 +147,9 @@ export class Relay implements UpstreamHandler {
     const raw = chunk.subarray(at);
     const end = body.read(raw, 0);
     const whole = raw.subarray(0, end);
-    scrubTrailers(this.#scrubber, whole, body.trailerRanges);
     const pieces = this.#decode
       ? this.#scrubber.feed(contentOf(whole, body.ranges), [0, sizeOf(body.ranges)], body.done)
-      : this.#scrubber.feed(whole, body.ranges, body.done);
+      : this.#scrubber.feed(whole, searched(body), body.done);
     const first = pieces[0];
     if (headStart >= 0 && first === whole && pieces.length === 1) {
       this.#write(chunk.subarray(headStart, at + end), chunk);
@@ -188,21 +188,21 @@ export class Relay implements UpstreamHandler {
 
 /** The content alone, for an agent of HTTP/1.0, which knows no chunks. */
 function contentOf(raw: Buffer, ranges: readonly number[]): Buffer {
-  const content = Buffer.allocUnsafeSlow(sizeOf(ranges));
+  const content = allocateSecret(sizeOf(ranges));
   let at = 0;
   for (let i = 0; i < ranges.length; i += 2) at += raw.copy(content, at, ranges[i], ranges[i + 1]);
   return content;
+}
+
+/** Content and then trailer lines, which a secret could be put into as well. */
+function searched({ ranges, trailerRanges }: BodyReader): readonly number[] {
+  return trailerRanges.length === 0 ? ranges : [...ranges, ...trailerRanges];
 }
 
 function sizeOf(ranges: readonly number[]): number {
   let size = 0;
   for (let i = 0; i < ranges.length; i += 2) size += (ranges[i + 1] ?? 0) - (ranges[i] ?? 0);
   return size;
-}
-
-function scrubTrailers(scrubber: Scrubber, raw: Buffer, ranges: readonly number[]): void {
-  for (let i = 0; i < ranges.length; i += 2)
-    scrubber.scrubHead(raw.subarray(ranges[i], ranges[i + 1]), 'trailer');
 }
 
 function invalid(what: string): SallyportError {
