@@ -17,7 +17,7 @@ const CHANNEL_DESCRIPTOR = 3;
 /** Without its supervisor the vault ends by then, whatever it is doing. */
 const ORPHAN_MS = 1_000;
 
-process.umask(0o077);
+process.umask(0o177); // sockets and files for their owner alone; the vault makes no folders
 const { values } = parseArgs({ options: { journal: { type: 'string' } } });
 const journal = new JournalWriter(JOURNAL_DESCRIPTOR, values.journal ?? '');
 let vault: Vault | undefined;

@@ -244,11 +244,16 @@ export class TestVault {
     secrets: Readonly<Record<string, string | Buffer>>,
     { label = 'default', agents = [] as string[], publicFields = {} } = {},
   ): Promise<Answer> {
+    const sealed = await this.seal(service, label, secrets);
+    return this.call('PUT', '/v1/credentials', { service, label, publicFields, sealed, agents });
+  }
+
+  /** What the command line would send for these secrets. */
+  async seal(service: string, label: string, secrets: Readonly<Record<string, string | Buffer>>) {
     const intakeKey = Buffer.from((await this.get('/v1/intake')).body.publicKey, 'hex');
     const fields = Object.entries(secrets).map(([name, value]) => ({ name, value: Buffer.from(value) }));
     const box = seal(intakeKey, INFO, credentialAad(service, label), encodeFields(fields));
-    const sealed = { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') };
-    return this.call('PUT', '/v1/credentials', { service, label, publicFields, sealed, agents });
+    return { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') };
   }
 
   /** The vault's journals, oldest first, links left out. */

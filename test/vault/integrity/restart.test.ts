@@ -3,6 +3,7 @@ import t from 'tap';
 import { install, TestVault } from '../../support/vault.ts';
 import { ATTACKS, history, sql } from './tampering.ts';
 
+t.setTimeout(120_000); // each start is two processes
 const installation = await install();
 const { database, hsm } = installation;
 const seen = await history(installation);
@@ -123,7 +124,7 @@ t.test('a crash before the anchor was written loses nothing', async (t) => {
       t.match(await vault.call('PUT', '/v1/grants', { agent: 'mallory', service: 'acme', label: 'spare' }), {
         status: 200,
       });
-      await vault.stop();
+      t.equal(await vault.stop(), 0, vault.stderr);
     },
   );
   rmSync(hsm.tokens, { recursive: true });

@@ -4,6 +4,7 @@ import t from 'tap';
 import { install, TestVault } from '../../support/vault.ts';
 import { ATTACKS, history, sql } from './tampering.ts';
 
+t.setTimeout(120_000); // each start is two processes
 const installation = await install();
 const { database } = installation;
 const seen = await history(installation);
