@@ -29,6 +29,7 @@ export class ChunkedBody implements BodyReader {
   readonly #extensions: ChunkExtensions;
   readonly #trailers: TrailerSection;
   readonly #cutOff: () => Error;
+  #fault: unknown;
   #state = SIZE;
   #digits = 0;
   /** The size while it is read, then what is left of the chunk. */
@@ -50,12 +51,23 @@ export class ChunkedBody implements BodyReader {
   }
 
   end(): void {
+    if (this.#fault !== undefined) throw this.#fault;
     if (this.#state !== DONE) throw this.#cutOff();
   }
 
   read(chunk: Buffer, offset: number): number {
+    if (this.#fault !== undefined) throw this.#fault;
     this.ranges.length = 0;
     this.#trailers.ranges.length = 0;
+    try {
+      return this.#walk(chunk, offset);
+    } catch (error) {
+      this.#fault = error; // no later byte may find its way back into a body that was refused
+      throw error;
+    }
+  }
+
+  #walk(chunk: Buffer, offset: number): number {
     let at = offset;
     const end = chunk.length;
     while (at < end && this.#state !== DONE) {

@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
+import { SallyportError } from '../../errors.ts';
 import { CR, LF } from './chars.ts';
 import type { Faults } from './faults.ts';
 import { FieldScanner } from './field-scanner.ts';
-import type { HeadLimits } from './message.ts';
+import type { HeadLimits, HeadReader } from './message.ts';
 
 /**
  * A start line's grammar. `scan` takes bytes from `at` to `end` and returns the offset after the line's LF, or -1 when
@@ -19,25 +20,36 @@ const FIRST_HOLD = 2048;
 /**
  * Finds a head in bytes that may be cut anywhere, one pass over them: every state survives a cut, so a byte is looked
  * at once however the bytes arrive, and a fault is found at the same byte. A head that lies whole in a chunk is not
- * copied; one that is cut is gathered in a buffer of its own, wiped by `reset`.
+ * copied; one that is cut is gathered in a buffer of its own, wiped by `reset` and by a fault. After a fault it reads
+ * no more until it is reset: bytes after a malformed head mean nothing.
  */
-export class HeadScanner {
-  readonly fields: FieldScanner;
-  /** The head, once `read` has returned its end. */
-  bytes: Buffer = Buffer.alloc(0);
+export class HeadScanner<H> implements HeadReader<H> {
+  readonly #fields: FieldScanner;
+  readonly #understand: (bytes: Buffer, fields: FieldScanner) => H;
+  #head: H | undefined;
+  #fault: unknown;
   readonly #line: StartLine;
   readonly #limits: HeadLimits;
   readonly #faults: Faults;
   #emptyLine: 'possible' | 'begun' | 'past';
   readonly #emptyLineAllowed: boolean;
   #lineDone = false;
-  #done = false;
   #held: Buffer | undefined;
   #heldLength = 0;
 
-  /** `emptyLineAllowed`: skip one CRLF before the start line, as RFC 9112, 2.2 asks of a server. */
-  constructor(line: StartLine, limits: HeadLimits, faults: Faults, emptyLineAllowed: boolean) {
-    this.fields = new FieldScanner(limits.headFields, faults);
+  /**
+   * `emptyLineAllowed`: skip one CRLF before the start line, as RFC 9112, 2.2 asks of a server. `understand` makes of a
+   * whole head, whose start line `line` has read, what it means; it may throw.
+   */
+  constructor(
+    line: StartLine,
+    limits: HeadLimits,
+    faults: Faults,
+    emptyLineAllowed: boolean,
+    understand: (bytes: Buffer, fields: FieldScanner) => H,
+  ) {
+    this.#understand = understand;
+    this.#fields = new FieldScanner(limits.headFields, faults);
     this.#line = line;
     this.#limits = limits;
     this.#faults = faults;
@@ -45,20 +57,28 @@ export class HeadScanner {
     this.#emptyLine = emptyLineAllowed ? 'possible' : 'past';
   }
 
-  /** See `HeadReader.read`. */
-  read(chunk: Buffer, offset: number): number {
-    if (this.#done) this.reset();
-    const start = this.#emptyLine === 'past' ? offset : this.#skipEmptyLine(chunk, offset);
-    if (start >= chunk.length) return -1;
-    if (this.#held) return this.#readOn(chunk, start);
-    const end = this.#advance(chunk, start, start, chunk.length);
-    if (end === -1) {
-      this.#hold(chunk, start, chunk.length);
-      return -1;
+  get head(): H {
+    if (this.#head === undefined) {
+      throw new SallyportError(
+        'internal',
+        'A head was asked for before it was read; this is a fault of the proxy.',
+      );
     }
-    this.#done = true;
-    this.bytes = chunk.subarray(start, end);
-    return end;
+    return this.#head;
+  }
+
+  read(chunk: Buffer, offset: number): number {
+    if (this.#fault !== undefined) throw this.#fault;
+    if (this.#head !== undefined) this.reset();
+    try {
+      const start = this.#emptyLine === 'past' ? offset : this.#skipEmptyLine(chunk, offset);
+      if (start >= chunk.length) return -1;
+      return this.#held ? this.#readOn(chunk, start) : this.#readFirst(chunk, start);
+    } catch (error) {
+      this.reset();
+      this.#fault = error;
+      throw error;
+    }
   }
 
   reset(): void {
@@ -67,9 +87,17 @@ export class HeadScanner {
     this.#heldLength = 0;
     this.#emptyLine = this.#emptyLineAllowed ? 'possible' : 'past';
     this.#lineDone = false;
-    this.#done = false;
+    this.#head = undefined;
+    this.#fault = undefined;
     this.#line.reset();
-    this.fields.reset();
+    this.#fields.reset();
+  }
+
+  #readFirst(chunk: Buffer, start: number): number {
+    const end = this.#advance(chunk, start, start, chunk.length);
+    if (end === -1) this.#hold(chunk, start, chunk.length);
+    else this.#head = this.#understand(chunk.subarray(start, end), this.#fields);
+    return end;
   }
 
   #readOn(chunk: Buffer, start: number): number {
@@ -78,9 +106,8 @@ export class HeadScanner {
     const held = this.#hold(chunk, start, Math.min(chunk.length, start + room));
     const end = this.#advance(held, 0, before, this.#heldLength);
     if (end === -1) return -1;
-    this.#done = true;
     held.fill(0, end, this.#heldLength);
-    this.bytes = held.subarray(0, end);
+    this.#head = this.#understand(held.subarray(0, end), this.#fields);
     return start + end - before;
   }
 
@@ -93,7 +120,7 @@ export class HeadScanner {
       next = this.#line.scan(bytes, base, at, end);
       this.#lineDone = next !== -1;
     }
-    if (next !== -1) next = this.fields.scan(bytes, base, next, end);
+    if (next !== -1) next = this.#fields.scan(bytes, base, next, end);
     if (next === -1 && end === limit) {
       throw this.#faults.tooLarge(`its head is larger than ${this.#limits.headBytes} bytes`);
     }

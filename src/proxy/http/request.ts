@@ -2,6 +2,7 @@ import type { Buffer } from 'node:buffer';
 import { SallyportError } from '../../errors.ts';
 import { REQUEST_FAULTS } from './faults.ts';
 import { nameEquals } from './field-name.ts';
+import type { FieldScanner } from './field-scanner.ts';
 import { HeadScanner } from './head-scanner.ts';
 import { badRequest, type Framing, type HeadLimits, type HeadReader, type RequestHead } from './message.ts';
 import { MessageFields } from './message-fields.ts';
@@ -18,19 +19,19 @@ const COMMON_METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'PATCH', 'DELETE', 'OPTION
  */
 export class RequestReader implements HeadReader<RequestHead> {
   readonly #line: RequestLine;
-  readonly #scanner: HeadScanner;
+  readonly #scanner: HeadScanner<RequestHead>;
   readonly #shared = new MessageFields(REQUEST_FAULTS);
-  #head: RequestHead | undefined;
 
   constructor(limits: HeadLimits) {
     this.#line = new RequestLine(limits.targetBytes);
-    this.#scanner = new HeadScanner(this.#line, limits, REQUEST_FAULTS, true);
+    this.#scanner = new HeadScanner(this.#line, limits, REQUEST_FAULTS, true, (bytes, fields) =>
+      this.#understand(bytes, fields),
+    );
   }
 
-  /** The head that `read` found. Throws when there is none. */
+  /** The head that `read` found. Throws `internal` when there is none. */
   get head(): RequestHead {
-    if (!this.#head) throw new SallyportError('internal', 'A request head was asked for before it was read.');
-    return this.#head;
+    return this.#scanner.head;
   }
 
   /**
@@ -39,21 +40,16 @@ export class RequestReader implements HeadReader<RequestHead> {
    * name two hosts or ports.
    */
   read(chunk: Buffer, offset: number): number {
-    this.#head = undefined;
-    const end = this.#scanner.read(chunk, offset);
-    if (end !== -1) this.#head = this.#understand(this.#scanner.bytes);
-    return end;
+    return this.#scanner.read(chunk, offset);
   }
 
   reset(): void {
-    this.#head = undefined;
     this.#scanner.reset();
   }
 
-  #understand(bytes: Buffer): RequestHead {
+  #understand(bytes: Buffer, { offsets, count }: FieldScanner): RequestHead {
     const line = this.#line;
     const shared = this.#shared;
-    const { offsets, count } = this.#scanner.fields;
     shared.reset();
     let host = -1;
     let expectContinue = false;

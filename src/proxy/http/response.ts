@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
-import { SallyportError } from '../../errors.ts';
 import { RESPONSE_FAULTS, upstreamInvalid } from './faults.ts';
 import { nameEquals } from './field-name.ts';
+import type { FieldScanner } from './field-scanner.ts';
 import { HeadScanner } from './head-scanner.ts';
 import type { Framing, HeadLimits, HeadReader, ResponseHead } from './message.ts';
 import { MessageFields } from './message-fields.ts';
@@ -18,14 +18,15 @@ const TO_CLOSE: Framing = { kind: 'close' };
  */
 export class ResponseReader implements HeadReader<ResponseHead> {
   readonly #line = new StatusLine();
-  readonly #scanner: HeadScanner;
+  readonly #scanner: HeadScanner<ResponseHead>;
   readonly #shared = new MessageFields(RESPONSE_FAULTS);
   #method = 'GET';
-  #head: ResponseHead | undefined;
 
   /** `limits.targetBytes` does not apply. */
   constructor(limits: HeadLimits) {
-    this.#scanner = new HeadScanner(this.#line, limits, RESPONSE_FAULTS, false);
+    this.#scanner = new HeadScanner(this.#line, limits, RESPONSE_FAULTS, false, (bytes, fields) =>
+      this.#understand(bytes, fields),
+    );
   }
 
   /** The method of the request that the next heads answer; it stays until it is said again. */
@@ -33,29 +34,22 @@ export class ResponseReader implements HeadReader<ResponseHead> {
     this.#method = method;
   }
 
-  /** The head that `read` found. Throws when there is none. */
+  /** The head that `read` found. Throws `internal` when there is none. */
   get head(): ResponseHead {
-    if (!this.#head)
-      throw new SallyportError('internal', 'A response head was asked for before it was read.');
-    return this.#head;
+    return this.#scanner.head;
   }
 
   read(chunk: Buffer, offset: number): number {
-    this.#head = undefined;
-    const end = this.#scanner.read(chunk, offset);
-    if (end !== -1) this.#head = this.#understand(this.#scanner.bytes);
-    return end;
+    return this.#scanner.read(chunk, offset);
   }
 
   reset(): void {
-    this.#head = undefined;
     this.#scanner.reset();
   }
 
-  #understand(bytes: Buffer): ResponseHead {
+  #understand(bytes: Buffer, { offsets, count }: FieldScanner): ResponseHead {
     const { status, minor } = this.#line;
     const shared = this.#shared;
-    const { offsets, count } = this.#scanner.fields;
     shared.reset();
     let identityCoding = true;
     for (let i = 0; i < count; i++) {

@@ -68,6 +68,15 @@ t.test('an unfinished body says so at the end of its connection', (t) => {
   t.end();
 });
 
+t.test('a chunked body that was refused stays refused', (t) => {
+  const reader = createBodyReader(CHUNKED, 'request', LIMITS);
+  t.throws(() => reader.read(Buffer.from('5;a=\r\nhello\r\n'), 0), { code: 'bad_request' });
+  t.throws(() => reader.read(Buffer.from('0\r\n\r\n'), 0), { code: 'bad_request' });
+  t.throws(() => reader.end(), { code: 'bad_request' });
+  t.equal(reader.done, false);
+  t.end();
+});
+
 t.test('trailers that the caller refuses are refused in any case and with "_" for "-"', (t) => {
   for (const name of ['X-Api-Key', 'x_api_key', 'X-API_KEY']) {
     const reader = createBodyReader(CHUNKED, 'request', LIMITS, ['x_Api-Key']);

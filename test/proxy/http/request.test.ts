@@ -123,6 +123,19 @@ t.test('what a cut head was gathered in is wiped: by reset, and what lay beyond 
   t.end();
 });
 
+t.test('after a fault nothing is read until reset, and what was gathered is wiped', (t) => {
+  for (const fault of ['X : y\r\n\r\n', 'Content-Length: x\r\n\r\n']) {
+    const reader = new RequestReader(LIMITS);
+    reader.read(bytes('GET / HTTP/1.1\r\nHost: a\r\n'), 0);
+    t.throws(() => reader.read(bytes(fault), 0), { code: 'bad_request' });
+    t.throws(() => reader.read(bytes('GET / HTTP/1.1\r\nHost: a\r\n\r\n'), 0), { code: 'bad_request' });
+    t.throws(() => reader.head, { code: 'internal' });
+    reader.reset();
+    t.not(reader.read(bytes('GET / HTTP/1.1\r\nHost: a\r\n\r\n'), 0), -1);
+  }
+  t.end();
+});
+
 t.test('a refusal names its cause in one sentence and shows no byte of the message', (t) => {
   const rows: [text: string, code: string, says: RegExp][] = [
     ['GET / HTTP/1.1\r\nHost: a\r\nX-sesame : y\r\n\r\n', 'bad_request', /white space stands before a colon/],
