@@ -136,6 +136,29 @@ t.test('after a fault nothing is read until reset, and what was gathered is wipe
   t.end();
 });
 
+t.test('a head that is refused, or grows, leaves no bytes in the buffers it was gathered in', (t) => {
+  const original = Buffer.allocUnsafeSlow;
+  t.teardown(() => {
+    Buffer.allocUnsafeSlow = original;
+  });
+  const gathered: Buffer[] = [];
+  Buffer.allocUnsafeSlow = (size) => {
+    const buffer = original(size).fill(0);
+    gathered.push(buffer);
+    return buffer;
+  };
+  const reader = new RequestReader(LIMITS);
+  reader.read(bytes('GET / HTTP/1.1\r\nHost: a\r\nAuthorization: secret\r\n'), 0);
+  reader.read(bytes(`X: ${'y'.repeat(5000)}\r\n`), 0);
+  t.same(
+    gathered.map((buffer) => buffer.includes('secret')),
+    [false, true],
+  );
+  t.throws(() => reader.read(bytes('Content-Length: x\r\n\r\n'), 0), { code: 'bad_request' });
+  t.ok(gathered.every((buffer) => buffer.every((byte) => byte === 0)));
+  t.end();
+});
+
 t.test('a refusal names its cause in one sentence and shows no byte of the message', (t) => {
   const rows: [text: string, code: string, says: RegExp][] = [
     ['GET / HTTP/1.1\r\nHost: a\r\nX-sesame : y\r\n\r\n', 'bad_request', /white space stands before a colon/],
