@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { CREDENTIAL, HOST, type StartPeer } from '../peer.ts';
 import { freePort, start, stop } from '../processes.ts';
 
 const BIN = fileURLToPath(new URL('../../src/cli/bin.cjs', import.meta.url));
+const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url));
 const AGENT = 'bench';
 const Agent = z.object({ token: z.string(), ca: z.string() });
 const Ready = z.object({ event: z.literal('ready'), proxy: z.url() });
@@ -42,24 +43,32 @@ export const startSallyport: StartPeer = async ({ folder, upstreamPort, certific
   const child = start('proxy', [process.execPath, BIN, '--data', data, '--json', ...serve], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  try {
+    await ready(child);
+    const service = join(folder, 'service.json');
+    writeFileSync(service, JSON.stringify(SERVICE));
+    const agent = Agent.parse(JSON.parse(command(['agent', 'add', AGENT])));
+    command(['service', 'add', '--file', service]);
+    command(['credential', 'set', SERVICE.id, '--agent', AGENT], CREDENTIAL);
+    return {
+      name: 'sallyport',
+      version: z.object({ version: z.string() }).parse(JSON.parse(readFileSync(PACKAGE, 'utf8'))).version,
+      target: { port, roots: agent.ca, tunnel: `${HOST}:443`, user: `${AGENT}:${agent.token}` },
+      pid: child.pid,
+      stop: () => stop(child),
+    };
+  } catch (error) {
+    await stop(child);
+    throw error;
+  }
+};
+
+/** Resolves when `serve` says that it is ready; what it says on stderr is shown. */
+async function ready(child: ChildProcess): Promise<void> {
   if (!child.stdout) throw new Error('sallyport serve has no output');
   const [line]: string[] = await Promise.race([
     once(createInterface(child.stdout), 'line'),
     once(child, 'exit').then(() => Promise.reject(new Error('sallyport serve ended at once'))),
   ]);
   Ready.parse(JSON.parse(line ?? ''));
-  const service = join(folder, 'service.json');
-  writeFileSync(service, JSON.stringify(SERVICE));
-  const agent = Agent.parse(JSON.parse(command(['agent', 'add', AGENT])));
-  command(['service', 'add', '--file', service]);
-  command(['credential', 'set', SERVICE.id, '--agent', AGENT], CREDENTIAL);
-  return {
-    name: 'sallyport',
-    version: z.object({ version: z.string() }).parse(JSON.parse(readFileSync(PACKAGE, 'utf8'))).version,
-    target: { port, roots: agent.ca, tunnel: `${HOST}:443`, user: `${AGENT}:${agent.token}` },
-    pid: child.pid,
-    stop: () => stop(child),
-  };
-};
-
-const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url));
+}
