@@ -19,6 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
 import { FromVault, type ToVault } from '../../src/channel/messages/supervisor.ts';
+import { SallyportError } from '../../src/errors.ts';
 import { encodeFields } from '../../src/sealing/fields.ts';
 import { credentialAad, INFO } from '../../src/sealing/intake.ts';
 import { seal } from '../../src/sealing/seal.ts';
@@ -71,6 +72,8 @@ export class TestVault {
   readonly installation: Installation;
   readonly killed: { name: string; reason: string }[] = [];
   readonly ready: string[] = [];
+  /** False: asked to kill, the supervisor fails. */
+  killing = true;
   stderr = '';
   keyholder: ChildProcess | undefined;
   readonly #channel: Channel;
@@ -93,8 +96,8 @@ export class TestVault {
     this.#rendezvous = rendezvous;
   }
 
-  /** Starts a vault on the installation, with its keyholder unless told not to, and lets it listen. */
-  static async start(installation: Installation, { keyholder = true } = {}): Promise<TestVault> {
+  /** Starts a vault on the installation, with its keyholder and listening unless told not to. */
+  static async start(installation: Installation, { keyholder = true, open = true } = {}): Promise<TestVault> {
     const rendezvous = join(installation.folder, 'vault', 'rendezvous.sock');
     rmSync(rendezvous, { force: true });
     const server = net.createServer({ pauseOnConnect: true }).listen(rendezvous);
@@ -153,6 +156,7 @@ export class TestVault {
       },
     });
     if (keyholder) await vault.startKeyholder();
+    if (!open) return vault;
     await vault.tell({ type: 'open' });
     if (keyholder)
       await vault.until('the policy is read', async () => (await vault?.get('/v1/agents'))?.status === 200);
@@ -199,6 +203,7 @@ export class TestVault {
     if (message.type === 'worker-ready') this.ready.push(message.name);
     if (message.type === 'processes') return { header: { processes: [] } };
     if (message.type === 'kill') {
+      if (!this.killing) throw new SallyportError('internal', 'The test does not let it be killed.');
       this.killed.push({ name: message.name, reason: message.reason });
       this.#workers.get(message.name)?.close();
       if (message.name.startsWith('keyholder')) this.keyholder?.kill('SIGKILL');
@@ -271,6 +276,12 @@ export class TestVault {
       if (waited > 8_000) throw new Error(`It never came to this: ${what}. ${this.stderr}`);
       await delay(20);
     }
+  }
+
+  /** Loses the supervisor's end of the channel, as when the supervisor dies. */
+  async orphan(): Promise<number | null> {
+    this.#channel.close();
+    return this.#ended();
   }
 
   /** Ends the vault in order; resolves with its exit code. */

@@ -50,7 +50,7 @@ export class Desk {
     const heads = new JournalHeads(this.#parts.ledger, worker, journal);
     let inFlight = 0;
     return async (header, parts) => {
-      const message = FromWorker.parse(header);
+      const message = readMessage(header);
       if (message.type === 'head') {
         await heads.take(message);
         return { header: {} };
@@ -183,6 +183,12 @@ function requireRight(agent: AgentsTable, compiled: CompiledGrant | undefined, m
 
 function covers(rule: Rule, host: string, port: number): boolean {
   return rule.hosts.some((each) => each.port === port && hostMatches(each.pattern, host));
+}
+
+function readMessage(header: unknown): FromWorker {
+  const parsed = FromWorker.safeParse(header);
+  if (parsed.success) return parsed.data;
+  throw new SallyportError('channel_malformed', 'The vault was sent a message that it does not know.');
 }
 
 function tokenDigest(token: Buffer | undefined): Buffer | undefined {
