@@ -100,18 +100,21 @@ async function started(
   };
 }
 
-/** Reads the pid that bubblewrap writes about the process inside (`{"child-pid": 123}`). */
-async function innerPid(info: Readable, gone: Promise<void>): Promise<number | undefined> {
+/**
+ * Reads the pid that bubblewrap writes about the process inside (`{"child-pid": 123, …}`). It is read to its end, for
+ * bubblewrap writes it in pieces: a pipe closed after the first would kill it before it let the process inside go.
+ */
+function innerPid(info: Readable, gone: Promise<void>): Promise<number | undefined> {
   let text = '';
-  const read = (async () => {
-    for await (const chunk of info) {
+  return new Promise((resolve) => {
+    info.on('data', (chunk) => {
       text += String(chunk);
       const found = /"child-pid":\s*(\d+)/.exec(text)?.[1];
-      if (found) return Number(found);
-    }
-    return undefined;
-  })();
-  return Promise.race([read, gone.then(() => undefined)]);
+      if (found) resolve(Number(found));
+    });
+    info.once('error', () => resolve(undefined));
+    void gone.then(() => resolve(undefined));
+  });
 }
 
 /** `20261124T180743123Z-worker-1-1.ndjson`: sorts by time, names its writer, never met twice. */
