@@ -30,7 +30,7 @@ export class Exchange {
   readonly #path: string;
   readonly #misdirected: boolean;
   readonly #startedAt = performance.now();
-  readonly #body: BodyReader;
+  #body: BodyReader;
   /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
   #opening: AbortController | undefined;
   #rule: Rule | undefined;
@@ -69,6 +69,7 @@ export class Exchange {
   start(): void {
     try {
       this.#rule = this.#decide();
+      if (this.head.framing.kind === 'chunked') this.#body = this.#guardTrailers(this.#rule);
       this.#lease = this.#worker.stages.secrets.get(secretKey(this.#rule.credential, this.#rule.version));
       this.#upstream = this.#worker.stages.pool.takeIdle(this.#destination(this.#rule));
       if (this.#lease && this.#upstream) this.#commit(this.#rule);
@@ -99,6 +100,12 @@ export class Exchange {
     const found = this.#worker.policy.match(tunnel.agent, tunnel.host, tunnel.port, head.method, this.#path);
     if ('code' in found) throw new SallyportError(found.code, found.message);
     return found;
+  }
+
+  /** A credential field that came back in a trailer would be a second one, of the agent's own making. */
+  #guardTrailers(rule: Rule): BodyReader {
+    const { names } = compileInjection(rule.inject);
+    return createBodyReader(this.head.framing, 'request', this.#worker.settings.limits, names);
   }
 
   #destination(rule: Rule) {

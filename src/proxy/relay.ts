@@ -125,7 +125,8 @@ export class Relay implements UpstreamHandler {
     this.#body = createBodyReader(head.framing, 'response', RESPONSE_LIMITS);
     this.#reusable = head.persistent && head.framing.kind !== 'close';
     this.#decode = head.framing.kind === 'chunked' && request.minor === 0;
-    this.#persistent = request.persistent && head.framing.kind !== 'close';
+    // A 205 without a length ends with the connection for who reads it as RFC 9112 does: it is closed there too.
+    this.#persistent = request.persistent && head.framing.kind !== 'close' && head.status !== 205;
     this.started = true;
     this.#exchange.responseStarted();
     this.#scrubber.scrubHead(head.bytes);

@@ -19,11 +19,12 @@ const CLOSE = Buffer.from('Connection: close\r\n\r\n', 'latin1');
 
 /**
  * Takes the fields that are not passed on out of `head.bytes`, in place, by moving what stays towards its end; returns
- * the offset at which the head now starts. So a body that follows in the same chunk still follows. `decoded`: the
+ * the offset at which the head now starts. So a body that follows in the same chunk still follows. `unchunked`: the
  * body's chunked framing is taken off, so its field goes too.
  */
-export function strip(head: ResponseHead, decoded = false): number {
+export function strip(head: ResponseHead, unchunked = false): number {
   const { bytes, fields, connection } = head;
+  const decoded = unchunked || head.status === 204; // RFC 9112, 6.1: a 204 has no Transfer-Encoding
   bytes[7] = 0x31; // HTTP/1.1 whatever the server speaks: a proxy states its own version (RFC 9110, 2.5)
   let end = bytes.length; // of what is still to be moved
   let to = bytes.length; // where it goes
