@@ -285,10 +285,13 @@ export class TestVault {
   }
 
   /** Ends the vault in order; resolves with its exit code. */
-  stop(): Promise<number | null> {
-    for (const peer of this.#workers.values()) peer.close();
-    for (const name of this.#workers.keys()) this.#channel.event({ type: 'exit', name } satisfies ToVault);
+  async stop(): Promise<number | null> {
+    const peers = [...this.#workers.values()].filter((peer) => !peer.closed && peer.answering);
     this.#channel.event({ type: 'drain' } satisfies ToVault);
+    if (!this.#channel.closed)
+      await this.until('the workers are told', () => peers.every((peer) => peer.drained));
+    for (const peer of peers) peer.close();
+    for (const name of this.#workers.keys()) this.#channel.event({ type: 'exit', name } satisfies ToVault);
     return this.#ended();
   }
 

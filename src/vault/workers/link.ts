@@ -80,7 +80,13 @@ export class WorkerLink {
   #end(reason: string): Promise<void> {
     this.stop();
     this.#ready = false;
-    this.#killing ??= this.#kill(reason).finally(() => this.#channel.close());
+    this.#killing ??= this.#kill(reason).then(
+      () => this.#channel.close(),
+      (error: unknown) => {
+        this.#killing = undefined; // to be tried again with the next change
+        throw error;
+      },
+    );
     return this.#killing;
   }
 }
