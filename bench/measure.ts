@@ -53,8 +53,10 @@ export async function measure(
   const run = async (load: Omit<Load, 'warmUp'>): Promise<LoadResult> => {
     const result = await runLoad(program, peer.target, { ...load, warmUp: WARM_UP }, peer.pid);
     if (result.requests === 0 || result.errors > result.requests / 1000) {
+      const { requests, errors, firstError } = result;
+      const how = `${load.connections} connections${load.fresh ? `, each request a new one (${load.fresh} handshake)` : ''}`;
       throw new Error(
-        `${peer.name}: ${result.errors} errors on ${result.requests} requests (${result.firstError}).`,
+        `${peer.name} failed at ${how}: ${requests} requests in ${load.seconds} s, ${errors} errors ${firstError && `(${firstError})`}`,
       );
     }
     return result;
