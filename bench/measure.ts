@@ -20,9 +20,11 @@ export interface Figures {
   readonly addedP99: number | null;
   readonly requestsPerSecond: number;
   readonly cpuPerRequest: number | null;
-  readonly tunnelsPerSecond: number;
+  readonly tunnelsPerSecond: number | null;
   readonly cpuPerTunnel: number | null;
+  /** Where the client offers its newest session each time, and how many of these offers were taken (0 to 1). */
   readonly cpuPerResumedTunnel: number | null;
+  readonly resumedShare: number | null;
 }
 
 export const LATENCY_CONNECTIONS = 1;
@@ -34,6 +36,7 @@ const WARM_UP = 0.2;
 export async function warmUp(program: string, peer: Peer, seconds: number): Promise<void> {
   const throughput = { connections: THROUGHPUT_CONNECTIONS, seconds, warmUp: 0 };
   await runLoad(program, peer.target, throughput, undefined);
+  if (peer.pid === undefined) return;
   const tunnels = {
     connections: TUNNEL_CONNECTIONS,
     seconds: seconds / 2,
@@ -61,13 +64,14 @@ export async function measure(
     }
     return result;
   };
-  const cpuPer = ({ cpu, requests }: LoadResult): number | null =>
-    peer.pid === undefined ? null : cpu / requests;
+  const cpuPer = (result: LoadResult | undefined): number | null =>
+    result === undefined || peer.pid === undefined ? null : result.cpu / result.requests;
   const alone = await run({ connections: LATENCY_CONNECTIONS, seconds: plan.latency });
   const many = await run({ connections: THROUGHPUT_CONNECTIONS, seconds: plan.throughput });
   const tunnels = { connections: TUNNEL_CONNECTIONS, seconds: plan.tunnels };
-  const full = await run({ ...tunnels, fresh: 'full' });
-  const resumed = plan.resumed ? await run({ ...tunnels, fresh: 'resumed' }) : undefined;
+  const proxied = peer.pid !== undefined;
+  const full = proxied ? await run({ ...tunnels, fresh: 'full' }) : undefined;
+  const resumed = proxied && plan.resumed ? await run({ ...tunnels, fresh: 'resumed' }) : undefined;
   return {
     p50: alone.p50,
     p99: alone.p99,
@@ -75,9 +79,10 @@ export async function measure(
     addedP99: direct ? alone.p99 - direct.p99 : null,
     requestsPerSecond: many.requestsPerSecond,
     cpuPerRequest: cpuPer(many),
-    tunnelsPerSecond: full.requestsPerSecond,
+    tunnelsPerSecond: full?.requestsPerSecond ?? null,
     cpuPerTunnel: cpuPer(full),
-    cpuPerResumedTunnel: resumed ? cpuPer(resumed) : null,
+    cpuPerResumedTunnel: cpuPer(resumed),
+    resumedShare: resumed ? resumed.resumed / resumed.requests : null,
   };
 }
 
@@ -97,8 +102,9 @@ export function medians(rounds: readonly Figures[]): Figures {
     addedP99: of('addedP99'),
     requestsPerSecond: of('requestsPerSecond') ?? 0,
     cpuPerRequest: of('cpuPerRequest'),
-    tunnelsPerSecond: of('tunnelsPerSecond') ?? 0,
+    tunnelsPerSecond: of('tunnelsPerSecond'),
     cpuPerTunnel: of('cpuPerTunnel'),
     cpuPerResumedTunnel: of('cpuPerResumedTunnel'),
+    resumedShare: of('resumedShare'),
   };
 }

@@ -52,7 +52,8 @@ const COLUMNS: readonly [string, (row: Row, nginx: Row | undefined) => string][]
   ['of nginx', (row, nginx) => times(ratios(row, nginx).cpuPerRequest)],
   ['CPU µs/new tunnel', ({ figures }) => round(figures.cpuPerTunnel)],
   ['of nginx', (row, nginx) => times(ratios(row, nginx).cpuPerTunnel)],
-  ['resumed', ({ figures }) => round(figures.cpuPerResumedTunnel)],
+  ['CPU µs/resumed', ({ figures }) => round(figures.cpuPerResumedTunnel)],
+  ['taken', ({ figures }) => percent(figures.resumedShare)],
 ];
 
 /** The figures as a table of text. */
@@ -76,6 +77,10 @@ export function table(rows: readonly Row[]): string {
 
 function round(value: number | null, digits = 0): string {
   return value === null ? '-' : value.toFixed(digits);
+}
+
+function percent(value: number | null): string {
+  return value === null ? '-' : `${Math.round(100 * value)} %`;
 }
 
 function times(value: number | null): string {
