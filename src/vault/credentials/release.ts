@@ -1,14 +1,21 @@
 import { placeholders } from '../../catalog/template.ts';
 import type { Injection } from '../../channel/messages/policy.ts';
 import { decodeFields } from '../../sealing/fields.ts';
+import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
-import type { SecretValue } from './values.ts';
 import { openVersion } from './versions.ts';
 
+export interface ReleasedField {
+  readonly name: string;
+  /** Whether an answer is searched for it. */
+  readonly secret: boolean;
+  readonly value: Buffer;
+}
+
 /**
- * The secret fields that the injections write, each in memory of its own: what a worker needs, and no other field of
- * the credential (a refresh token stays here). The caller wipes them.
+ * The fields that the injections write, each in memory of its own: what a worker needs, and no other field of the
+ * credential (a refresh token stays here). The caller wipes them.
  */
 export async function openInjected(
   keyholder: KeyholderClient,
@@ -16,17 +23,21 @@ export async function openInjected(
   credential: CredentialsTable,
   version: CredentialVersionsTable,
   inject: readonly Injection[],
-): Promise<SecretValue[]> {
+): Promise<ReleasedField[]> {
   const wanted = injectedFields(inject);
+  const visible = Object.entries(readFields(credential.public_fields))
+    .filter(([name]) => wanted.has(name))
+    .map(([name, text]) => ({ name, secret: false, value: Buffer.from(text, 'utf8') }));
   const plaintext = await openVersion(keyholder, service, credential, version);
   try {
-    return decodeFields(plaintext)
+    const secret = decodeFields(plaintext)
       .filter((field) => wanted.has(field.name))
       .map(({ name, value }) => {
         const copy = Buffer.allocUnsafeSlow(value.length);
         value.copy(copy);
-        return { name, value: copy };
+        return { name, secret: true, value: copy };
       });
+    return [...visible, ...secret];
   } finally {
     plaintext.fill(0);
   }

@@ -94,7 +94,7 @@ export class Desk {
       const compiled = this.#parts.compiler.grant(message.rule);
       const version = requireRight(agent, compiled, message);
       const { service, credential, rule } = version.compiled;
-      const secrets = await openInjected(
+      const released = await openInjected(
         this.#parts.keyholder,
         service,
         credential,
@@ -104,13 +104,13 @@ export class Desk {
       try {
         await this.#released(worker, message, {});
       } catch (error) {
-        for (const { value } of secrets) value.fill(0);
+        for (const { value } of released) value.fill(0);
         throw error;
       }
-      const fields = secrets.map(({ name }) => ({ name, secret: true }));
+      const fields = released.map(({ name, secret }) => ({ name, secret }));
       return {
         header: { fields } satisfies z.infer<typeof SecretReply>,
-        parts: secrets.map(({ value }) => value),
+        parts: released.map(({ value }) => value),
       };
     });
   }
