@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeCertificates } from './certificates.ts';
 import { type Figures, measure, medians, type Plan, warmUp } from './measure.ts';
@@ -22,7 +22,7 @@ const PEERS: Readonly<Record<string, StartPeer>> = {
 };
 
 const LONG: Plan = { rounds: 5, warmUp: 5, latency: 3, throughput: 4, tunnels: 3, resumed: true };
-const SHORT: Plan = { rounds: 3, warmUp: 1.5, latency: 0.6, throughput: 1, tunnels: 0.8, resumed: false };
+const SHORT: Plan = { rounds: 3, warmUp: 1.2, latency: 0.6, throughput: 1, tunnels: 0.8, resumed: false };
 
 const USAGE = `usage: node bench/overhead.ts [--short] [--peers NAME,NAME,...] [--output FILE]
 Peers: ${Object.keys(PEERS).join(', ')}; direct is always among them.`;
@@ -88,6 +88,7 @@ function write(rows: readonly Row[], plan: Plan, output: string): void {
   const nginx = rows.find(({ name }) => name === 'nginx');
   const peers = rows.map((row) => ({ ...row, ofNginx: ratios(row, nginx) }));
   const result = { date: new Date().toISOString(), machine: machine(), plan, peers };
+  mkdirSync(dirname(output), { recursive: true });
   writeFileSync(output, `${JSON.stringify(result, null, 2)}\n`);
   const where = CORES
     ? 'the proxy on one core, load and upstream on another'
