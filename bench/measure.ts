@@ -86,15 +86,17 @@ export async function measure(
   };
 }
 
+/** The median of those values that were measured; null where none was. */
+export function median(measured: readonly (number | null)[]): number | null {
+  const values = measured.filter((value) => value !== null).sort((a, b) => a - b);
+  const middle = (values.length - 1) / 2;
+  const [low, high] = [values[Math.floor(middle)], values[Math.ceil(middle)]];
+  return low === undefined || high === undefined ? null : (low + high) / 2;
+}
+
 /** The median of each figure over the rounds. */
 export function medians(rounds: readonly Figures[]): Figures {
-  const of = (figure: keyof Figures): number | null => {
-    const values = rounds.map((round) => round[figure]).filter((value) => value !== null);
-    values.sort((a, b) => a - b);
-    const middle = (values.length - 1) / 2;
-    const [low, high] = [values[Math.floor(middle)], values[Math.ceil(middle)]];
-    return low === undefined || high === undefined ? null : (low + high) / 2;
-  };
+  const of = (figure: keyof Figures): number | null => median(rounds.map((round) => round[figure]));
   return {
     p50: of('p50') ?? 0,
     p99: of('p99') ?? 0,

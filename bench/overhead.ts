@@ -68,13 +68,13 @@ async function run({ plan, names, output }: Options): Promise<void> {
     for (let round = 1; round <= plan.rounds; round++) {
       let direct: Figures | undefined;
       for (const peer of peers) {
-        process.stderr.write(`\rround ${round} of ${plan.rounds}: ${peer.name.padEnd(20)}`);
+        progress(`round ${round} of ${plan.rounds}: ${peer.name}`);
         const figures = await measure(program, peer, plan, direct);
         direct ??= figures; // the first peer is the direct way
         rounds.get(peer)?.push(figures);
       }
     }
-    process.stderr.write('\r\x1b[K');
+    progress('');
     const rows = [...rounds].map(
       ([{ name, version }, taken]): Row => ({ name, version, figures: medians(taken), rounds: taken }),
     );
@@ -82,6 +82,11 @@ async function run({ plan, names, output }: Options): Promise<void> {
   } finally {
     for (const end of stops.toReversed()) await end();
   }
+}
+
+/** One line of a terminal, written over and over. */
+function progress(line: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`);
 }
 
 function write(rows: readonly Row[], plan: Plan, output: string): void {
@@ -106,7 +111,7 @@ if (!options) {
   try {
     await run(options);
   } catch (error) {
-    process.stderr.write(`\nbench: ${error instanceof MissingTool ? error.message : String(error)}\n`);
+    process.stderr.write(`bench: ${error instanceof MissingTool ? error.message : String(error)}\n`);
     process.exitCode = 1;
   }
 }

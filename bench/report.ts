@@ -1,5 +1,5 @@
 import { cpus, release, totalmem } from 'node:os';
-import type { Figures } from './measure.ts';
+import { type Figures, median } from './measure.ts';
 import { CORES } from './processes.ts';
 
 /** One peer's line. */
@@ -10,7 +10,7 @@ export interface Row {
   readonly rounds: readonly Figures[];
 }
 
-/** Figures of `row` over those of nginx in the same run; null where either is missing. */
+/** Figures over those of nginx in the same round, the median of the rounds; null where either is missing. */
 export interface Ratios {
   readonly requestsPerSecond: number | null;
   readonly cpuPerRequest: number | null;
@@ -18,10 +18,13 @@ export interface Ratios {
 }
 
 export function ratios(row: Row, nginx: Row | undefined): Ratios {
-  const over = (figure: keyof Figures): number | null => {
-    const [mine, theirs] = [row.figures[figure], nginx?.figures[figure]];
-    return mine === null || !theirs ? null : mine / theirs;
-  };
+  const over = (figure: keyof Figures): number | null =>
+    median(
+      row.rounds.map((round, index) => {
+        const [mine, theirs] = [round[figure], nginx?.rounds[index]?.[figure]];
+        return mine === null || !theirs ? null : mine / theirs;
+      }),
+    );
   return {
     requestsPerSecond: over('requestsPerSecond'),
     cpuPerRequest: over('cpuPerRequest'),
