@@ -80,14 +80,30 @@ export const Settings = z.strictObject({
       headBytes: count(1_024, 1024 * 1024).prefault(65_536),
       headFields: count(16, 10_000).prefault(200),
       targetBytes: count(256, 65_536).prefault(16_384),
+      /** Of a request's body, unless its service says otherwise; null: none, since bodies are not held in memory. */
+      bodyBytes: count(0, Number.MAX_SAFE_INTEGER).nullable().prefault(null),
       /** Time for a whole head to arrive. */
       headTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
-      /** Time without a byte after which an idle connection is closed. */
+      /** Time for a TLS handshake with an agent. */
+      handshakeTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
+      /** Time without a byte of a request's body that is due, until its answer begins. */
+      bodyTimeoutMs: count(100, HOUR).prefault(120 * SECOND),
+      /** Time without a request after which an idle connection is closed. */
       idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
+      /** Time without a byte either way after which a tunnel that is not terminated is closed. */
+      passedIdleTimeoutMs: count(100, 24 * HOUR).prefault(HOUR),
       connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
       /** Time from the request's end to the response's head: models may think for minutes. */
       responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
+      /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
+      strangers: count(1, 100_000).prefault(2_048),
+      /** An agent's open connections. */
       tunnelsPerAgent: count(1, 100_000).prefault(1_000),
+      /** An agent's new connections: so many at once, then so many a second; beyond that they wait, for a second at most. */
+      tunnelBurst: count(1, 1_000_000).prefault(1_000),
+      tunnelsPerSecond: count(1, 1_000_000).prefault(500),
+      /** Certificates made for an agent: so many at once, then so many a minute. Hosts visited before need none. */
+      leavesPerMinute: count(1, 1_000_000).prefault(600),
     })
     .prefault({}),
 });

@@ -96,6 +96,14 @@ const Definition = z.strictObject({
     oauth2: OAuth2.nullable().default(null),
   }),
   fields: z.array(Field).min(1, 'declare at least one field').max(32),
+  /** Whether the credential may go out over plain http too, at the ports that the hosts name. */
+  plain_http: z.boolean().default(false),
+  limits: z
+    .strictObject({
+      /** The largest body of a request, in bytes; null: what the settings of serve say. */
+      body_bytes: z.number().int().min(0).nullable().default(null),
+    })
+    .prefault({}),
   obtain: z
     .strictObject({ url: Text.nullable().default(null), steps: Text.nullable().default(null) })
     .nullable()

@@ -46,6 +46,8 @@ export class Exchange {
   #over = false;
   #bytesUp = 0;
   #deadline = Number.POSITIVE_INFINITY;
+  /** When the agent's body last moved on; infinite while the agent is not the one to wait for. */
+  #bodyMovedAt = Number.POSITIVE_INFINITY;
 
   constructor(tunnel: Tunnel, head: RequestHead, misdirected: boolean) {
     this.tunnel = tunnel;
@@ -69,6 +71,7 @@ export class Exchange {
   start(): void {
     try {
       this.#rule = this.#decide();
+      this.#checkBodySize(this.head.framing.kind === 'length' ? this.head.framing.length : 0);
       if (this.head.framing.kind === 'chunked') this.#body = this.#guardTrailers(this.#rule);
       this.#lease = this.#worker.stages.secrets.get(secretKey(this.#rule.credential, this.#rule.version));
       this.#upstream = this.#worker.stages.pool.takeIdle(this.#destination(this.#rule));
@@ -100,6 +103,17 @@ export class Exchange {
     const found = this.#worker.policy.match(tunnel.agent, tunnel.host, tunnel.port, head.method, this.#path);
     if ('code' in found) throw new SallyportError(found.code, found.message);
     return found;
+  }
+
+  /** Throws content_too_large where a body of so many bytes, or more, is beyond the limit of its service. */
+  #checkBodySize(bytes: number): void {
+    const most = this.#rule?.bodyBytes ?? this.#worker.settings.limits.bodyBytes;
+    if (most === null || bytes <= most) return;
+    this.#worker.metrics.limit('body_size');
+    throw new SallyportError(
+      'content_too_large',
+      `The body is larger than the ${most} bytes that are allowed here: send a smaller one, or ask the owner to raise the limit of this service.`,
+    );
   }
 
   /** A credential field that came back in a trailer would be a second one, of the agent's own making. */
@@ -204,11 +218,11 @@ export class Exchange {
     }
     this.#relay = relay;
     this.#forwardedAt = performance.now();
-    this.#deadline = this.#forwardedAt + this.#worker.settings.limits.responseTimeoutMs;
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
     // One write on an idle, secured socket leaves no copy behind; wiped as soon as it is encrypted.
     upstream.socket.write(bytes, () => bytes.fill(0));
+    this.#moved();
     if (!this.#body.done) tunnel.continue();
   }
 
@@ -240,18 +254,34 @@ export class Exchange {
     let end: number;
     try {
       end = this.#body.read(chunk, at);
+      this.#checkBodySize(this.#body.contentBytes);
     } catch (error) {
       this.#bodyBroke(asSallyportError(error));
       return chunk.length;
     }
     if (end > at) {
       this.#bytesUp += end - at;
+      this.#moved();
       if (!upstream.socket.write(chunk.subarray(at, end))) {
         this.tunnel.pauseAgent();
-        upstream.socket.once('drain', () => this.tunnel.resumeAgent());
+        this.#bodyMovedAt = Number.POSITIVE_INFINITY;
+        upstream.socket.once('drain', () => this.#upstreamDrained());
       }
     }
     return end;
+  }
+
+  /** Bytes of the request went out: from now on the agent has its time for more of its body, the server for its answer. */
+  #moved(): void {
+    if (this.#over || this.#relay?.started) return;
+    const now = performance.now();
+    this.#deadline = now + this.#worker.settings.limits.responseTimeoutMs;
+    this.#bodyMovedAt = this.#body.done ? Number.POSITIVE_INFINITY : now;
+  }
+
+  #upstreamDrained(): void {
+    this.#moved();
+    this.tunnel.resumeAgent();
   }
 
   /** A body that breaks off or is malformed: the upstream never sees it complete, the agent gets its answer or a close. */
@@ -288,6 +318,7 @@ export class Exchange {
   /** The final answer's head is here: from now on only the peers decide how long it takes. */
   responseStarted(): void {
     this.#deadline = Number.POSITIVE_INFINITY;
+    this.#bodyMovedAt = Number.POSITIVE_INFINITY;
   }
 
   /** The answer is whole and with the agent. `reusable`: the upstream connection can take another request. */
@@ -327,7 +358,14 @@ export class Exchange {
   }
 
   checkDeadlines(now: number): void {
-    if (now < this.#deadline || this.#over) return;
+    if (this.#over) return;
+    if (now - this.#bodyMovedAt > this.#worker.settings.limits.bodyTimeoutMs) {
+      this.#bodyMovedAt = Number.POSITIVE_INFINITY;
+      this.#worker.metrics.limit('slow_body');
+      const why = 'The body of the request stopped coming: send it without long pauses.';
+      return this.#bodyBroke(new SallyportError('request_timeout', why));
+    }
+    if (now < this.#deadline) return;
     this.#deadline = Number.POSITIVE_INFINITY;
     const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
     this.responseFailed(new SallyportError('upstream_timeout', message), this.#relay?.started ?? false);

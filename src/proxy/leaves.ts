@@ -1,6 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import tls from 'node:tls';
 import { LRUCache } from 'lru-cache';
+import { SallyportError } from '../errors.ts';
+import type { Metrics } from './metrics.ts';
+import type { RateLimit } from './rate-limit.ts';
 import type { VaultClient } from './vault-client.ts';
 
 const MAX_LEAVES = 2_000;
@@ -14,19 +17,24 @@ const MARGIN_MS = 10 * 60 * 1000;
  */
 export class Leaves {
   readonly #vault: VaultClient;
+  readonly #rate: RateLimit;
+  readonly #metrics: Metrics;
   readonly #key: string;
   readonly #spki: Buffer;
   readonly #contexts = new LRUCache<string, tls.SecureContext>({ max: MAX_LEAVES });
   readonly #asked = new Map<string, Promise<tls.SecureContext>>();
 
-  constructor(vault: VaultClient) {
+  /** `rate`: how many an agent may have made. */
+  constructor(vault: VaultClient, rate: RateLimit, metrics: Metrics) {
     this.#vault = vault;
+    this.#rate = rate;
+    this.#metrics = metrics;
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
     this.#spki = publicKey.export({ type: 'spki', format: 'der' });
   }
 
-  /** The context for `agent` (its id) at `host`. Throws what VaultClient.leaf throws. */
+  /** The context for `agent` (its id) at `host`. Throws what VaultClient.leaf throws, and rate_limited. */
   context(
     agent: string,
     host: string,
@@ -37,9 +45,21 @@ export class Leaves {
     const known = this.#contexts.get(key);
     if (known) return known;
     // One question per agent and host, however many tunnels open at once.
-    const asked = this.#asked.get(key) ?? this.#ask(key, agent, host, port, token);
+    const asking = this.#asked.get(key);
+    if (asking) return asking;
+    this.#admit(agent);
+    const asked = this.#ask(key, agent, host, port, token);
     this.#asked.set(key, asked);
     return asked;
+  }
+
+  #admit(agent: string): void {
+    if (this.#rate.take(agent, performance.now()) !== undefined) return;
+    this.#metrics.limit('leaf_rate');
+    throw new SallyportError(
+      'rate_limited',
+      'This agent opens connections to new hosts too fast: use those that it has, or try again in a minute.',
+    );
   }
 
   async #ask(

@@ -1,4 +1,3 @@
-import type net from 'node:net';
 import { parseArgs } from 'node:util';
 import { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
@@ -7,7 +6,9 @@ import { SallyportError } from '../errors.ts';
 import { startHeads } from './journal/heads.ts';
 import { RequestJournal } from './journal/request-journal.ts';
 import { Leaves } from './leaves.ts';
-import { listen } from './listener.ts';
+import { type Listeners, listen } from './listener/listen.ts';
+import { Metrics } from './metrics.ts';
+import { RateLimit } from './rate-limit.ts';
 import { Arena } from './secrets/arena.ts';
 import { HotSecrets } from './secrets/hot-secrets.ts';
 import { AddressGuard } from './upstream/address-guard.ts';
@@ -28,9 +29,10 @@ const DRAIN_MS = 8_000;
 const LOOKUPS_PER_AGENT = 16;
 
 const { values } = parseArgs({ options: { journal: { type: 'string' } } });
+const metrics = new Metrics();
 const writer = new JournalWriter(JOURNAL_DESCRIPTOR, values.journal ?? '');
 let worker: Worker | undefined;
-let server: net.Server | undefined;
+let listeners: Listeners | undefined;
 let stopHeads = (): void => {};
 
 const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header) => {
@@ -38,6 +40,7 @@ const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header) => {
   if (message.type === 'start') await start(message);
   else if (message.type === 'snapshot') worker?.replacePolicy(message.snapshot);
   else if (message.type === 'drain') drain();
+  else if (message.type === 'metrics') return { header: metrics.report() };
   return { header: {} };
 });
 const vault = new VaultClient(channel);
@@ -56,13 +59,18 @@ async function start({ settings, snapshot }: Extract<ToWorker, { type: 'start' }
   const arena = new Arena(hotSecrets.arenaBytes);
   if (!arena.locked)
     process.stderr.write('sallyport: secret memory could not be locked: raise `ulimit -l`\n');
+  const leafRate = new RateLimit({
+    perSecond: limits.leavesPerMinute / 60,
+    burst: limits.leavesPerMinute,
+    maxWaitMs: 0,
+  });
   worker = new Worker(
     settings,
     {
       vault,
-      leaves: new Leaves(vault),
+      leaves: new Leaves(vault, leafRate, metrics),
       secrets: new HotSecrets({ count: hotSecrets.count, maxAgeMs: hotSecrets.maxAgeMs, arena }),
-      journal: new RequestJournal(writer),
+      journal: new RequestJournal(writer, (code) => metrics.problem(code)),
       pool: new UpstreamPool({
         connect: { timeoutMs: limits.connectTimeoutMs },
         ca: { system: settings.systemCa, extra: settings.upstreamCa },
@@ -74,17 +82,18 @@ async function start({ settings, snapshot }: Extract<ToWorker, { type: 'start' }
         }),
       }),
     },
+    metrics,
     snapshot,
   );
   stopHeads = startHeads(writer, ({ file, link, hash }) => vault.head(file, link, hash));
-  server = await listen(worker);
+  listeners = await listen(worker);
 }
 
 /** Takes no more connections, lets each tunnel end what it carries, and exits when none is left. */
 function drain(): void {
   if (!worker || worker.draining) return void (worker ?? process.exit(0));
   worker.drain();
-  server?.close();
+  listeners?.close();
   const end = (): void => {
     stopHeads();
     setTimeout(() => process.exit(0), 20); // lets the last head out

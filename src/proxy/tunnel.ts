@@ -50,7 +50,7 @@ export class Tunnel {
     this.token = to.token;
     this.authority = authorityText(to.host, to.port);
     this.#reader = new RequestReader(worker.settings.limits);
-    this.#deadline = performance.now() + worker.settings.limits.headTimeoutMs;
+    this.#deadline = performance.now() + worker.settings.limits.handshakeTimeoutMs;
   }
 
   get agentName(): string {
@@ -191,11 +191,18 @@ export class Tunnel {
   checkDeadlines(now: number): void {
     this.#exchange?.checkDeadlines(now);
     if (now < this.#deadline) return;
+    const { metrics } = this.worker;
     if (this.#phase === 'head') {
+      metrics.limit('slow_head');
       const why = 'The head of the request did not arrive in time: send it in one go.';
       this.#refuseUnread(new SallyportError('request_timeout', why));
-    } else if (this.#phase === 'idle') this.#close();
-    else this.destroy();
+    } else if (this.#phase === 'idle') {
+      metrics.limit('idle');
+      this.#close();
+    } else {
+      if (this.#phase === 'handshake') metrics.limit('slow_handshake');
+      this.destroy();
+    }
   }
 
   /** A new policy is in force: an agent without a right to be here is cut off, and so is a stream without one. */

@@ -1,10 +1,12 @@
 import type { Snapshot } from '../channel/messages/policy.ts';
 import type { WorkerSettings } from '../channel/messages/worker.ts';
-import type { SallyportError } from '../errors.ts';
+import { SallyportError } from '../errors.ts';
 import { pathIsUnambiguous } from './http/path.ts';
 import type { RequestJournal } from './journal/request-journal.ts';
 import type { Leaves } from './leaves.ts';
+import type { Metrics } from './metrics.ts';
 import { PolicyTable } from './policy/match.ts';
+import { RateLimit } from './rate-limit.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
 import type { Tunnel } from './tunnel.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
@@ -13,6 +15,8 @@ import { type VaultClient, vaultUnavailable } from './vault-client.ts';
 /** Promise 6: without a vault, what is hot is used this long and no longer. */
 const VAULT_GRACE_MS = 5_000;
 const TICK_MS = 500;
+/** A burst of new connections is slowed down rather than refused, up to this much. */
+const TURN_MS = 1_000;
 
 export interface Stages {
   readonly vault: VaultClient;
@@ -31,15 +35,20 @@ export function secretKey(credential: string, version: number): string {
 export class Worker {
   readonly settings: WorkerSettings;
   readonly stages: Stages;
+  readonly metrics: Metrics;
   readonly tunnels = new Set<Tunnel>();
   readonly #tunnelsOf = new Map<string, number>();
+  readonly #tunnelRate: RateLimit;
   #policy: PolicyTable;
   #vaultGoneAt: number | undefined;
   draining = false;
 
-  constructor(settings: WorkerSettings, stages: Stages, snapshot: Snapshot) {
+  constructor(settings: WorkerSettings, stages: Stages, metrics: Metrics, snapshot: Snapshot) {
     this.settings = settings;
     this.stages = stages;
+    this.metrics = metrics;
+    const { tunnelsPerSecond, tunnelBurst } = settings.limits;
+    this.#tunnelRate = new RateLimit({ perSecond: tunnelsPerSecond, burst: tunnelBurst, maxWaitMs: TURN_MS });
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     setInterval(() => this.#tick(), TICK_MS).unref();
   }
@@ -72,13 +81,31 @@ export class Worker {
     return vaultUnavailable();
   }
 
-  /** Counts the tunnel in; false where its agent has too many. */
-  admit(tunnel: Tunnel): boolean {
+  /** How long a new connection of that agent has to wait, in ms. Throws rate_limited. */
+  turn(agent: string): number {
+    const wait = this.#tunnelRate.take(agent, performance.now());
+    if (wait !== undefined) return wait;
+    this.metrics.limit('tunnel_rate');
+    const { tunnelsPerSecond } = this.settings.limits;
+    throw new SallyportError(
+      'rate_limited',
+      `This agent opens more than ${tunnelsPerSecond} connections a second: keep some open and use them again.`,
+    );
+  }
+
+  /** Counts the tunnel in. Throws rate_limited where its agent has too many. */
+  admit(tunnel: Tunnel): void {
     const open = this.#tunnelsOf.get(tunnel.agent) ?? 0;
-    if (open >= this.settings.limits.tunnelsPerAgent) return false;
+    const most = this.settings.limits.tunnelsPerAgent;
+    if (open >= most) {
+      this.metrics.limit('tunnels_per_agent');
+      throw new SallyportError(
+        'rate_limited',
+        `This agent has ${most} connections open: close some, then try again.`,
+      );
+    }
     this.#tunnelsOf.set(tunnel.agent, open + 1);
     this.tunnels.add(tunnel);
-    return true;
   }
 
   dismiss(tunnel: Tunnel): void {

@@ -23,6 +23,7 @@ import { SallyportError } from '../../src/errors.ts';
 import { encodeFields } from '../../src/sealing/fields.ts';
 import { credentialAad, INFO } from '../../src/sealing/intake.ts';
 import { seal } from '../../src/sealing/seal.ts';
+import { parseSettings } from '../../src/settings.ts';
 import { createStore } from '../../src/store/open.ts';
 import { makeToken, type SoftHsm } from './softhsm.ts';
 import { WorkerPeer } from './worker-peer.ts';
@@ -143,16 +144,7 @@ export class TestVault {
         upstreamAllow: [],
         ownListeners: [],
         hotSecrets: { count: 10, maxAgeMs: 300_000, arenaBytes: 65_536 },
-        limits: {
-          headBytes: 65_536,
-          headFields: 100,
-          targetBytes: 8192,
-          headTimeoutMs: 10_000,
-          idleTimeoutMs: 60_000,
-          connectTimeoutMs: 10_000,
-          responseTimeoutMs: 60_000,
-          tunnelsPerAgent: 100,
-        },
+        limits: parseSettings({}).limits,
       },
     });
     if (keyholder) await vault.startKeyholder();

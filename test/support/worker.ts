@@ -11,6 +11,7 @@ import { Channel } from '../../src/channel/channel.ts';
 import type { Rule, Snapshot } from '../../src/channel/messages/policy.ts';
 import { FromWorker, type ToWorker, type WorkerSettings } from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
+import { parseSettings } from '../../src/settings.ts';
 import { type CertificateAuthority, certify, makeCa } from './certificates.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url));
@@ -186,6 +187,8 @@ function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
     methods: [],
     paths: [],
     inject: [{ in: 'header', name: 'Authorization', value: 'Bearer {token}' }],
+    plainHttp: false,
+    bodyBytes: null,
     integrity: null,
     ...rest,
     hosts: [{ pattern: host, port, paths: [] }],
@@ -205,17 +208,7 @@ function settings(options: WorkerOptions, port: number): WorkerSettings {
     upstreamAllow: ['127.0.0.0/8'],
     ownListeners: [{ host: '127.0.0.1', port }],
     hotSecrets: { count: 100, maxAgeMs: 300_000, arenaBytes: 1 << 20, ...options.hotSecrets },
-    limits: {
-      headBytes: 64 * 1024,
-      headFields: 200,
-      targetBytes: 16 * 1024,
-      headTimeoutMs: 10_000,
-      idleTimeoutMs: 60_000,
-      connectTimeoutMs: 5_000,
-      responseTimeoutMs: 10_000,
-      tunnelsPerAgent: 20_000,
-      ...options.limits,
-    },
+    limits: { ...parseSettings({}).limits, tunnelsPerAgent: 20_000, ...options.limits },
   };
 }
 

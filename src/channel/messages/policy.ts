@@ -32,6 +32,10 @@ export const Rule = z.strictObject({
   /** Prefixes from the grant; empty: every path. */
   paths: z.array(z.string()),
   inject: z.array(Injection),
+  /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
+  plainHttp: z.boolean(),
+  /** The service's own limit of a request's body, in bytes; null: the one of the settings. */
+  bodyBytes: z.number().int().nullable(),
   /** Set where a row behind this rule failed authentication: the rule refuses with `integrity_failed`. */
   integrity: z.string().nullable(),
 });

@@ -26,15 +26,24 @@ export const WorkerSettings = z.strictObject({
     maxAgeMs: z.number().int(),
     arenaBytes: z.number().int(),
   }),
+  /** See src/settings.ts. */
   limits: z.strictObject({
     headBytes: z.number().int(),
     headFields: z.number().int(),
     targetBytes: z.number().int(),
+    bodyBytes: z.number().int().nullable(),
     headTimeoutMs: z.number().int(),
+    handshakeTimeoutMs: z.number().int(),
+    bodyTimeoutMs: z.number().int(),
     idleTimeoutMs: z.number().int(),
+    passedIdleTimeoutMs: z.number().int(),
     connectTimeoutMs: z.number().int(),
     responseTimeoutMs: z.number().int(),
+    strangers: z.number().int(),
     tunnelsPerAgent: z.number().int(),
+    tunnelBurst: z.number().int(),
+    tunnelsPerSecond: z.number().int(),
+    leavesPerMinute: z.number().int(),
   }),
 });
 export type WorkerSettings = z.infer<typeof WorkerSettings>;
@@ -50,9 +59,20 @@ export const ToWorker = z.discriminatedUnion('type', [
   /** Answered when the snapshot is in force: rights changed, live streams closed, replaced secrets wiped. */
   z.strictObject({ type: z.literal('snapshot'), snapshot: Snapshot }),
   z.strictObject({ type: z.literal('ping') }),
+  /** Answered with MetricsReply. */
+  z.strictObject({ type: z.literal('metrics') }),
   z.strictObject({ type: z.literal('drain') }),
 ]);
 export type ToWorker = z.infer<typeof ToWorker>;
+
+/** Counts since the worker's start. */
+export const MetricsReply = z.strictObject({
+  /** Requests and connections refused or failed, by code of errors.ts. */
+  problems: z.record(z.string(), z.number().int()),
+  /** How often each limit was met, by its name in src/proxy/metrics.ts. */
+  limits: z.record(z.string(), z.number().int()),
+});
+export type MetricsReply = z.infer<typeof MetricsReply>;
 
 /** worker → vault. */
 export const FromWorker = z.discriminatedUnion('type', [

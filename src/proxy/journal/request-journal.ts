@@ -17,10 +17,13 @@ export type Outcome = Omit<OutcomeRecord, 'type' | 'id' | 'time'>;
 /** A worker's audit journal. Lines are built by hand: this runs twice for every request. */
 export class RequestJournal {
   readonly #writer: JournalWriter;
+  readonly #onProblem: (code: string) => void;
   #lastId = 0;
 
-  constructor(writer: JournalWriter) {
+  /** `onProblem` is told the code of each refusal and failure that is recorded. */
+  constructor(writer: JournalWriter, onProblem: (code: string) => void = () => {}) {
     this.#writer = writer;
+    this.#onProblem = onProblem;
   }
 
   /**
@@ -42,6 +45,7 @@ export class RequestJournal {
     error: SallyportError,
     then: FlushCallback,
   ): void {
+    this.#onProblem(error.code);
     const none = { service: null, credential: null, version: null };
     const decision = error.status === 403 ? 'denied' : 'refused';
     this.intent({ ...asked, ...none, decision, reason: error.code }, then);
@@ -49,6 +53,7 @@ export class RequestJournal {
 
   /** Records how the forwarded request `id` ended. Times in milliseconds, written to the microsecond. */
   outcome(id: number, outcome: Outcome): void {
+    if (outcome.error !== null) this.#onProblem(outcome.error);
     this.#writer.appendLine(
       `{"type":"outcome","id":${id},"time":"${timestamp()}","status":${outcome.status},"error":${orNull(outcome.error)},"overheadMs":${toMicroseconds(outcome.overheadMs)},"totalMs":${toMicroseconds(outcome.totalMs)},"bytesUp":${outcome.bytesUp},"bytesDown":${outcome.bytesDown}}`,
     );

@@ -3,7 +3,11 @@ import { z } from 'zod';
 import type { CredentialsTable, ServicesTable } from '../../store/schema.ts';
 
 /** What of a definition decides where a credential goes. Read from the row as it is, not through the parser: its defaults may change. */
-const Destinations = z.object({ hosts: z.unknown(), auth: z.object({ inject: z.unknown() }) });
+const Destinations = z.object({
+  hosts: z.unknown(),
+  auth: z.object({ inject: z.unknown() }),
+  plain_http: z.boolean().optional(),
+});
 
 /**
  * The additional data that ties a credential version's DEK and ciphertext to its place and to its destinations: moved
@@ -15,9 +19,10 @@ export function credentialBinding(
   version: number,
   secretFields: readonly string[],
 ): Buffer {
-  const { hosts, auth } = Destinations.parse(JSON.parse(service.definition));
+  const { hosts, auth, plain_http } = Destinations.parse(JSON.parse(service.definition));
   const publicFields: unknown = JSON.parse(credential.public_fields);
-  const destinations = hash('sha256', canonicalJson({ hosts, inject: auth.inject, publicFields }), 'buffer');
+  const allowed = { hosts, inject: auth.inject, publicFields, ...(plain_http === true && { plain_http }) };
+  const destinations = hash('sha256', canonicalJson(allowed), 'buffer');
   return encodeBinding([
     'sallyport credential v1',
     'default', // the tenant

@@ -126,6 +126,8 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
+        plainHttp: definition.plain_http,
+        bodyBytes: definition.limits.body_bytes,
         integrity: version ? null : gone,
       };
     } catch (error) {

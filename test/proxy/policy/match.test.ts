@@ -17,6 +17,8 @@ function rule(id: string, { hosts = ['api.example.com'], ...rest }: Partly = {})
     methods: [],
     paths: [],
     inject: [],
+    plainHttp: false,
+    bodyBytes: null,
     integrity: null,
     ...rest,
     hosts: hosts.map((host) => ({

@@ -1,0 +1,140 @@
+import type net from 'node:net';
+import { SallyportError } from '../../errors.ts';
+import { asSallyportError } from '../problem.ts';
+import type { Worker } from '../worker.ts';
+import type { Gate } from './gate.ts';
+import { HttpWay } from './http.ts';
+
+/** Between our last word and the end: closing over unread bytes would reset that word away. */
+const LINGER_MS = 1_000;
+
+/** A protocol by which an agent says who it is and where it wants to go. */
+export interface Way {
+  /** Takes the next bytes. Throws where they cannot be read. */
+  read(chunk: Buffer): void;
+  /** What it answers where the agent is refused. */
+  refusal(error: SallyportError): Buffer;
+}
+
+/** What the record of a refused approach says of it. */
+export interface Asked {
+  agent: string | null;
+  method: string;
+  host: string;
+  port: number;
+  path: string;
+}
+
+type Phase = 'reading' | 'deciding' | 'closing' | 'over';
+
+/** One connection until it is a tunnel or refused. */
+export class Approach {
+  readonly worker: Worker;
+  readonly #gate: Gate;
+  readonly #socket: net.Socket;
+  #way: Way | undefined;
+  #phase: Phase = 'reading';
+  #stranger = true;
+  #deadline: number;
+
+  constructor(gate: Gate, socket: net.Socket) {
+    this.#gate = gate;
+    this.worker = gate.worker;
+    this.#socket = socket;
+    this.#deadline = performance.now() + this.worker.settings.limits.headTimeoutMs;
+    socket.on('error', () => socket.destroy());
+    socket.on('close', this.#onClose);
+    socket.on('end', this.#onEnd);
+    socket.on('data', this.#onData);
+  }
+
+  get gone(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    try {
+      this.#way ??= new HttpWay(this);
+      this.#way.read(chunk);
+    } catch (error) {
+      const refusal = asSallyportError(error);
+      this.worker.metrics.problem(refusal.code); // nobody is known whom a record could name
+      this.#refuse(refusal);
+    }
+  };
+
+  readonly #onEnd = (): void => void this.#socket.end();
+
+  readonly #onClose = (): void => {
+    this.#phase = 'over';
+    this.recognised();
+    this.#gate.remove(this);
+  };
+
+  /** It is known whose connection this is. */
+  recognised(): void {
+    if (this.#stranger) this.#gate.recognised();
+    this.#stranger = false;
+  }
+
+  /** Reads no further for now: what follows is for the tunnel, or for the next question. */
+  hold(): void {
+    this.#phase = 'deciding';
+    this.#socket.pause();
+  }
+
+  /** Answers, and reads the next question; it has what is left of the time. */
+  answer(bytes: Buffer): void {
+    this.#socket.write(bytes);
+    this.#phase = 'reading';
+    this.#socket.resume();
+  }
+
+  /** Answers, and closes. */
+  close(bytes: Buffer): void {
+    if (this.gone) return;
+    this.#phase = 'closing';
+    this.recognised();
+    this.#deadline = performance.now() + LINGER_MS;
+    this.#socket.off('data', this.#onData);
+    this.#socket.on('data', () => {});
+    this.#socket.resume();
+    this.#socket.end(bytes);
+  }
+
+  /** Records a refusal, then answers with it and closes. */
+  refuse(asked: Asked, error: SallyportError): void {
+    this.worker.stages.journal.refusal(asked, error, (unwritten) => this.#refuse(unwritten ?? error));
+  }
+
+  #refuse(error: SallyportError): void {
+    if (this.#way) this.close(this.#way.refusal(error));
+  }
+
+  /**
+   * Gives the connection away, `established` answered and `rest`, which was read too far, put back; undefined where it
+   * is gone.
+   */
+  handOver(established: Buffer, rest: Buffer): net.Socket | undefined {
+    const socket = this.#socket;
+    if (this.gone) return undefined;
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('close', this.#onClose);
+    this.#onClose();
+    socket.write(established);
+    if (rest.length > 0) socket.unshift(rest);
+    return socket;
+  }
+
+  checkDeadline(now: number): void {
+    if (now < this.#deadline || this.#phase === 'deciding') return;
+    if (this.#phase !== 'reading') return void this.#socket.destroy();
+    const message = 'No request arrived in time: send it at once after connecting.';
+    const error = new SallyportError('request_timeout', message);
+    this.worker.metrics.limit('slow_approach');
+    this.worker.metrics.problem(error.code);
+    this.#way ??= new HttpWay(this);
+    this.#refuse(error);
+  }
+}

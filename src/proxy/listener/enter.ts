@@ -1,0 +1,66 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { SallyportError } from '../../errors.ts';
+import type { Authority } from '../http/target.ts';
+import { authenticate } from '../policy/authenticate.ts';
+import type { PolicyAgent, PolicyTable } from '../policy/match.ts';
+import { type Refusal, refuseDestination, refuseIntegrity } from '../policy/refusal.ts';
+import { Tunnel } from '../tunnel.ts';
+import type { Worker } from '../worker.ts';
+import type { Approach } from './approach.ts';
+
+/** Who an agent says it is. Whoever holds `token` last wipes it. */
+export interface Identity {
+  readonly name: string;
+  readonly token: Buffer;
+}
+
+/**
+ * Makes of an approach the tunnel that it asks for, `established` answered before its first byte. Takes the token over
+ * unless it throws, which it does where the agent may not go there.
+ */
+export async function enter(
+  approach: Approach,
+  who: Identity,
+  to: Authority,
+  established: Buffer,
+  rest: Buffer,
+): Promise<void> {
+  const { worker } = approach;
+  const wait = worker.turn(known(worker.policy, who).id);
+  if (wait > 0) await delay(wait);
+  for (;;) {
+    const { policy } = worker;
+    const agent = known(policy, who);
+    requireDestination(worker, agent, to);
+    const context = await worker.stages.leaves.context(agent.id, to.host, to.port, who.token);
+    if (worker.policy !== policy) continue; // rights may have gone while the certificate was made
+    const tunnel = new Tunnel(worker, { agent, token: who.token, ...to });
+    worker.admit(tunnel);
+    const socket = approach.handOver(established, rest);
+    if (socket) tunnel.open(socket, context);
+    else tunnel.destroy();
+    return;
+  }
+}
+
+function known(policy: PolicyTable, { name, token }: Identity): PolicyAgent {
+  const agent = authenticate(policy, name, token);
+  if (agent) return agent;
+  throw new SallyportError('proxy_auth_required', 'The token of this agent has just been replaced.');
+}
+
+/** Throws unless the agent may have a tunnel to that host and port. */
+function requireDestination(worker: Worker, agent: PolicyAgent, { host, port }: Authority): void {
+  if (worker.draining)
+    throw new SallyportError('draining', 'The proxy is stopping: try again in a few seconds.');
+  const unavailable = worker.refusal();
+  if (unavailable) throw unavailable;
+  const { policy } = worker;
+  const refuse = ({ code, message }: Refusal): never => {
+    throw new SallyportError(code, message);
+  };
+  if (policy.integrity !== null) refuse(refuseIntegrity('The stored policy'));
+  if (agent.integrity !== null) refuse(refuseIntegrity("This agent's registration"));
+  const found = policy.destination(agent.id, host, port);
+  if (typeof found === 'string') refuse(refuseDestination(agent.name, host, port, found));
+}

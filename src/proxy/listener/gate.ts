@@ -1,0 +1,54 @@
+import type net from 'node:net';
+import { SallyportError } from '../../errors.ts';
+import { problemResponse } from '../problem.ts';
+import type { Worker } from '../worker.ts';
+import { Approach } from './approach.ts';
+
+const SWEEP_MS = 250;
+
+/** The connections that are not a tunnel yet, and how many of them nobody knows whose they are. */
+export class Gate {
+  readonly worker: Worker;
+  readonly #approaches = new Set<Approach>();
+  #strangers = 0;
+
+  constructor(worker: Worker) {
+    this.worker = worker;
+    // One timer for all: a connection is here for a millisecond, as a rule.
+    setInterval(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  accept(socket: net.Socket): void {
+    if (this.#strangers >= this.worker.settings.limits.strangers) return this.#turnAway(socket);
+    this.#strangers++;
+    this.#approaches.add(new Approach(this, socket));
+  }
+
+  /** The connection's agent has said who it is, or it is refused. */
+  recognised(): void {
+    this.#strangers--;
+  }
+
+  /** The connection is a tunnel now, or gone. */
+  remove(approach: Approach): void {
+    this.#approaches.delete(approach);
+  }
+
+  /** Says why, and keeps nothing: whoever floods us shall not fill our memory. */
+  #turnAway(socket: net.Socket): void {
+    const error = new SallyportError(
+      'rate_limited',
+      'Too many connections wait to be told whose they are: try again in a second.',
+    );
+    this.worker.metrics.limit('strangers');
+    this.worker.metrics.problem(error.code);
+    socket.on('error', () => socket.destroy());
+    socket.end(problemResponse(error, { close: true, bodiless: false, reason: true }));
+    socket.once('finish', () => socket.destroy());
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const approach of this.#approaches) approach.checkDeadline(now);
+  }
+}
