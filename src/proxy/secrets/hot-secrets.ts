@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Arena, Slot } from './arena.ts';
+import { rinseStack } from './stack.ts';
 
 /** One field of a credential. `value` is a view into the arena, valid while the lease is held. */
 export interface LeasedField {
@@ -45,7 +46,9 @@ class Credential {
 
   drop(): void {
     this.#holds--;
-    if (this.#holds === 0) for (const slot of this.#slots) this.#arena.free(slot);
+    if (this.#holds > 0) return;
+    for (const slot of this.#slots) this.#arena.free(slot);
+    rinseStack();
   }
 }
 
