@@ -1,6 +1,7 @@
 import type { Channel } from '../channel/channel.ts';
 import { KeyholderInfo, type KeyholderRequest, WrapReply } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
+import { allocateSecret } from '../secret-buffer.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */
 const DEADLINE_MS = 5_000;
@@ -164,7 +165,7 @@ export class KeyholderClient {
 /** A part lives only until its handler returns: this is what outlives it, in memory that can be wiped. */
 function copyOf(part: Buffer | undefined): Buffer {
   if (!part) throw malformed();
-  const copy = Buffer.allocUnsafeSlow(part.length);
+  const copy = allocateSecret(part.length);
   part.copy(copy);
   return copy;
 }

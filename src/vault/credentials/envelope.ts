@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
+import { allocateSecret } from '../../secret-buffer.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 
 const KEY_BYTES = 32;
@@ -23,7 +24,7 @@ export async function sealEnvelope(
   aad: Buffer,
   plaintext: Uint8Array,
 ): Promise<Envelope> {
-  const dek = Buffer.allocUnsafeSlow(KEY_BYTES);
+  const dek = allocateSecret(KEY_BYTES);
   try {
     randomFillSync(dek);
     const nonce = randomFillSync(Buffer.allocUnsafeSlow(NONCE_BYTES));

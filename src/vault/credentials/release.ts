@@ -1,6 +1,7 @@
 import { placeholders } from '../../catalog/template.ts';
 import type { Injection } from '../../channel/messages/policy.ts';
 import { decodeFields } from '../../sealing/fields.ts';
+import { allocateSecret } from '../../secret-buffer.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -33,7 +34,7 @@ export async function openInjected(
     const secret = decodeFields(plaintext)
       .filter((field) => wanted.has(field.name))
       .map(({ name, value }) => {
-        const copy = Buffer.allocUnsafeSlow(value.length);
+        const copy = allocateSecret(value.length);
         value.copy(copy);
         return { name, secret: true, value: copy };
       });
