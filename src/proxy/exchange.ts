@@ -43,6 +43,7 @@ export class Exchange {
   #retried = false;
   #unsettled = 0;
   #agentEnded = false;
+  #bodyBroken = false;
   #over = false;
   #bytesUp = 0;
   #deadline = Number.POSITIVE_INFINITY;
@@ -286,6 +287,7 @@ export class Exchange {
 
   /** A body that breaks off or is malformed: the upstream never sees it complete, the agent gets its answer or a close. */
   #bodyBroke(error: SallyportError): void {
+    this.#bodyBroken = true;
     this.#upstream?.destroy();
     this.#upstream = undefined;
     if (this.#relay?.started) this.#finish(null, error.code, () => this.tunnel.destroy());
@@ -388,7 +390,7 @@ export class Exchange {
 
   #answer(error: SallyportError): void {
     // With a body still coming the connection cannot be used again: where the next request begins would be a guess.
-    const close = !this.#body.done || !this.head.persistent || this.#agentEnded;
+    const close = !this.#body.done || this.#bodyBroken || !this.head.persistent || this.#agentEnded;
     this.tunnel.write(
       problemResponse(error, { close, bodiless: this.head.method === 'HEAD', reason: false }),
       undefined,

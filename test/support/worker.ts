@@ -9,7 +9,12 @@ import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
 import type { Rule, Snapshot } from '../../src/channel/messages/policy.ts';
-import { FromWorker, type ToWorker, type WorkerSettings } from '../../src/channel/messages/worker.ts';
+import {
+  FromWorker,
+  MetricsReply,
+  type ToWorker,
+  type WorkerSettings,
+} from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { parseSettings } from '../../src/settings.ts';
 import { type CertificateAuthority, certify, makeCa } from './certificates.ts';
@@ -134,6 +139,12 @@ export class TestWorker {
       () => undefined,
       5_000,
     );
+  }
+
+  /** What the worker has counted. */
+  metrics(): Promise<MetricsReply> {
+    const asked = { type: 'metrics' } satisfies ToWorker;
+    return this.channel.request(asked, [], (header) => MetricsReply.parse(header), 5_000);
   }
 
   /** CONNECT, answered 200, as a raw socket; throws with the answer's first line otherwise. */
