@@ -21,6 +21,9 @@ const SERVICE = {
   fields: [{ key: 'token', secret: true }],
 };
 
+/** One agent makes the whole load: by default it would be held to a rate that leaves others their share. */
+const UNLIMITED = { tunnelBurst: 1_000_000, tunnelsPerSecond: 1_000_000, tunnelsPerAgent: 100_000 };
+
 /** The real program, set up as a user does it: one worker, HSM, audit journal and all. */
 export const startSallyport: StartPeer = async ({ folder, upstreamPort, certificates }) => {
   mkdirSync(folder);
@@ -35,8 +38,11 @@ export const startSallyport: StartPeer = async ({ folder, upstreamPort, certific
   };
   command(['init']);
   const port = await freePort();
+  const config = join(folder, 'serve.json');
+  writeFileSync(config, JSON.stringify({ limits: UNLIMITED }));
   const serve = [
-    ...['serve', '--workers', '1', '--proxy-listen', `127.0.0.1:${port}`, '--api-listen', '127.0.0.1:0'],
+    ...['serve', '--config', config, '--workers', '1', '--api-listen', '127.0.0.1:0'],
+    ...['--proxy-listen', `127.0.0.1:${port}`],
     ...['--upstream-ca', certificates.authority, '--upstream-allow', '127.0.0.0/8'],
     ...['--upstream-resolve', `${HOST}:443=127.0.0.1:${upstreamPort}`],
   ];
