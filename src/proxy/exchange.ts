@@ -2,6 +2,7 @@ import type { Rule } from '../channel/messages/policy.ts';
 import { SallyportError } from '../errors.ts';
 import { isFor, originForm } from './authority.ts';
 import { createBodyReader } from './http/body.ts';
+import { findField } from './http/find-field.ts';
 import type { BodyReader, RequestHead } from './http/message.ts';
 import { splitPath } from './http/target.ts';
 import { type CompiledInjection, compileInjection } from './injection/registry.ts';
@@ -42,8 +43,8 @@ export class Exchange {
   #forwardedAt = 0;
   #retried = false;
   #unsettled = 0;
-  #agentEnded = false;
   #bodyBroken = false;
+  #bodySent = false;
   #over = false;
   #bytesUp = 0;
   #deadline = Number.POSITIVE_INFINITY;
@@ -55,13 +56,20 @@ export class Exchange {
     this.head = head;
     this.#worker = tunnel.worker;
     this.#misdirected = misdirected;
-    this.#path = splitPath(head.bytes, head.targetStart, head.targetEnd);
+    this.#path = head.method === 'CONNECT' ? '' : splitPath(head.bytes, head.targetStart, head.targetEnd);
     this.#body = createBodyReader(head.framing, 'request', tunnel.worker.settings.limits);
   }
 
   /** Whether the request's body is not whole yet. */
   get wantsBody(): boolean {
     return !this.#body.done;
+  }
+
+  /** Whether the agent's connection can take another request after this one, as far as is known now. */
+  get persistent(): boolean {
+    // RFC 9112, 9.3: a proxy keeps no connection with a client of HTTP/1.0.
+    const { persistent, minor } = this.head;
+    return persistent && minor === 1 && this.#body.done && !this.#worker.draining;
   }
 
   /** Whether bytes of the body can go on now. */
@@ -93,6 +101,11 @@ export class Exchange {
         'method_not_supported',
         `${head.method} is not carried inside a tunnel, so nothing was sent: use another method.`,
       );
+    }
+    // RFC 9110, 7.6.2: such a request is to be answered on the way. Nobody on this way answers.
+    if (head.method === 'OPTIONS' && findField(head.fields, 'max-forwards') >= 0) {
+      const why = 'Max-Forwards is not supported, so nothing was sent: leave it out.';
+      throw new SallyportError('method_not_supported', why);
     }
     if (this.#misdirected || !isFor(head, tunnel.host, tunnel.port, tunnel.authority)) {
       throw new SallyportError(
@@ -134,6 +147,7 @@ export class Exchange {
 
   /** The slow way: the secret from the vault, a new connection, or both at once. */
   async #prepare(rule: Rule): Promise<void> {
+    this.tunnel.watchEndLater();
     const opening = this.#upstream ?? this.#open(rule);
     const [leased, opened] = await Promise.allSettled([this.#lease ?? this.#fetchSecret(rule), opening]);
     if (leased.status === 'fulfilled') this.#lease = leased.value;
@@ -224,7 +238,8 @@ export class Exchange {
     // One write on an idle, secured socket leaves no copy behind; wiped as soon as it is encrypted.
     upstream.socket.write(bytes, () => bytes.fill(0));
     this.#moved();
-    if (!this.#body.done) tunnel.continue();
+    if (this.#body.done) tunnel.watchEnd();
+    else tunnel.continue();
   }
 
   /** Waits for the previous request's write to be reported done; in doubt, takes a new connection. */
@@ -266,9 +281,10 @@ export class Exchange {
       if (!upstream.socket.write(chunk.subarray(at, end))) {
         this.tunnel.pauseAgent();
         this.#bodyMovedAt = Number.POSITIVE_INFINITY;
-        upstream.socket.once('drain', () => this.#upstreamDrained());
       }
     }
+    this.#bodySent = true;
+    if (this.#body.done) this.tunnel.watchEndLater();
     return end;
   }
 
@@ -280,7 +296,8 @@ export class Exchange {
     this.#bodyMovedAt = this.#body.done ? Number.POSITIVE_INFINITY : now;
   }
 
-  #upstreamDrained(): void {
+  /** The server takes bytes again. */
+  upstreamDrained(): void {
     this.#moved();
     this.tunnel.resumeAgent();
   }
@@ -308,10 +325,11 @@ export class Exchange {
   /** The upstream went away before it answered. True where the request was sent again on a new connection. */
   retry(): boolean {
     const rule = this.#rule;
-    const repeatable = IDEMPOTENT.has(this.head.method) && this.head.framing.kind === 'none';
+    const repeatable = IDEMPOTENT.has(this.head.method) && !this.#bodySent;
     if (!rule || !repeatable || this.#retried || !this.#upstream?.reused || this.#over) return false;
     this.#retried = true;
     this.#relay = undefined;
+    this.#upstream.destroy();
     this.#upstream = undefined;
     void this.#reconnect(rule);
     return true;
@@ -329,14 +347,18 @@ export class Exchange {
     if (reusable && whole) this.#upstream?.release();
     else this.#upstream?.destroy();
     this.#upstream = undefined;
-    this.#finish(status, null, () => this.tunnel.exchangeDone(persistent && whole && this.head.persistent));
+    this.#finish(status, null, () => this.tunnel.exchangeDone(persistent && whole));
   }
 
-  /** The answer cannot be had or finished. A started one is cut so that it cannot pass for whole. */
-  responseFailed(error: SallyportError, started: boolean): void {
+  /**
+   * The answer cannot be had or finished. A started one is cut so that it cannot pass for whole; `endless`: only the
+   * connection's end would end it.
+   */
+  responseFailed(error: SallyportError, started: boolean, endless: boolean): void {
     this.#upstream?.destroy();
     this.#upstream = undefined;
-    if (started) this.#finish(null, error.code, () => this.tunnel.destroy());
+    if (started)
+      this.#finish(null, error.code, () => (endless ? this.tunnel.reset() : this.tunnel.destroy()));
     else this.#answer(error);
   }
 
@@ -346,12 +368,6 @@ export class Exchange {
 
   agentDrained(): void {
     this.#relay?.agentDrained();
-  }
-
-  /** The agent closed its side: its request, if whole, is still answered (half-close). */
-  agentEnded(): void {
-    this.#agentEnded = true;
-    if (!this.#body.done) this.tunnel.destroy();
   }
 
   /** The agent's connection is gone: nothing more to do for it, and nothing more for the upstream to do. */
@@ -370,7 +386,11 @@ export class Exchange {
     if (now < this.#deadline) return;
     this.#deadline = Number.POSITIVE_INFINITY;
     const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
-    this.responseFailed(new SallyportError('upstream_timeout', message), this.#relay?.started ?? false);
+    this.responseFailed(
+      new SallyportError('upstream_timeout', message),
+      this.#relay?.started ?? false,
+      false,
+    );
   }
 
   /** Refuses a request of which nothing was forwarded: the record first, then the answer. */
@@ -390,7 +410,7 @@ export class Exchange {
 
   #answer(error: SallyportError): void {
     // With a body still coming the connection cannot be used again: where the next request begins would be a guess.
-    const close = !this.#body.done || this.#bodyBroken || !this.head.persistent || this.#agentEnded;
+    const close = this.#bodyBroken || !this.persistent;
     this.tunnel.write(
       problemResponse(error, { close, bodiless: this.head.method === 'HEAD', reason: false }),
       undefined,

@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts';
 import { allocateSecret } from '../secret-buffer.ts';
+import { CloseNotify } from './close-notify.ts';
 import type { Exchange } from './exchange.ts';
 import { createBodyReader } from './http/body.ts';
 import type { BodyReader, ResponseHead } from './http/message.ts';
@@ -31,6 +32,9 @@ export class Relay implements UpstreamHandler {
   #status = 0;
   #reusable = false;
   #persistent = true;
+  /** Set where only the end of the server's connection ends the body. */
+  #end: CloseNotify | undefined;
+  #received = false;
   #decode = false;
   #body: BodyReader | undefined;
   #interim = 0;
@@ -56,6 +60,8 @@ export class Relay implements UpstreamHandler {
 
   onData(chunk: Buffer): void {
     if (this.#over) return void chunk.fill(0);
+    this.#received = true;
+    this.#end?.lookLater();
     try {
       this.#take(chunk);
     } catch (error) {
@@ -66,9 +72,9 @@ export class Relay implements UpstreamHandler {
 
   onEnd(): void {
     if (this.#over) return;
-    if (!this.#head && this.#exchange.retry()) return this.destroy();
+    if (!this.#received && this.#exchange.retry()) return this.destroy();
     try {
-      if (!this.#head || !this.#body) throw closedEarly();
+      if (!this.#head || !this.#body || this.#end?.announced === false) throw closedEarly();
       this.#body.end();
       for (const piece of this.#scrubber.feed(NOTHING, [], true)) this.#write(piece, piece);
       this.#done();
@@ -79,8 +85,12 @@ export class Relay implements UpstreamHandler {
 
   onClose(error?: Error): void {
     if (this.#over) return;
-    if (!this.#head && !this.started && this.#exchange.retry()) return this.destroy();
+    if (!this.#received && this.#exchange.retry()) return this.destroy();
     this.#fail(error instanceof SallyportError ? error : closedEarly(error));
+  }
+
+  onDrain(): void {
+    if (!this.#over) this.#exchange.upstreamDrained();
   }
 
   agentDrained(): void {
@@ -125,8 +135,14 @@ export class Relay implements UpstreamHandler {
     this.#body = createBodyReader(head.framing, 'response', RESPONSE_LIMITS);
     this.#reusable = head.persistent && head.framing.kind !== 'close';
     this.#decode = head.framing.kind === 'chunked' && request.minor === 0;
+    const { kind } = head.framing;
     // A 205 without a length ends with the connection for who reads it as RFC 9112 does: it is closed there too.
-    this.#persistent = request.persistent && head.framing.kind !== 'close' && head.status !== 205;
+    this.#persistent =
+      this.#exchange.persistent && kind !== 'close' && !(head.status === 205 && kind === 'none');
+    if (kind === 'close') {
+      this.#end = new CloseNotify(this.#upstream.socket);
+      this.#end.lookLater();
+    }
     this.started = true;
     this.#exchange.responseStarted();
     this.#scrubber.scrubHead(head.bytes);
@@ -183,7 +199,7 @@ export class Relay implements UpstreamHandler {
   #fail(error: SallyportError): void {
     if (this.#over) return;
     this.#over = true;
-    this.#exchange.responseFailed(error, this.started);
+    this.#exchange.responseFailed(error, this.started, this.#end !== undefined || this.#decode);
   }
 }
 

@@ -1,7 +1,8 @@
-import type net from 'node:net';
+import net from 'node:net';
 import tls from 'node:tls';
 import { SallyportError } from '../errors.ts';
 import { authorityText } from './authority.ts';
+import { CloseNotify } from './close-notify.ts';
 import { Exchange } from './exchange.ts';
 import { RequestReader } from './http/request.ts';
 import { canonicalHost } from './http/target.ts';
@@ -11,6 +12,7 @@ import type { Worker } from './worker.ts';
 
 /** Requests that an agent sends ahead of the answer are held up to here; then it is no longer read. */
 const MAX_HELD = 64 * 1024;
+const MAX_HELD_CHUNKS = 64;
 const LINGER_MS = 1_000;
 
 type Phase = 'handshake' | 'idle' | 'head' | 'exchange' | 'closing';
@@ -28,10 +30,13 @@ export class Tunnel {
   /** How a request to this tunnel's host and port names them. */
   readonly authority: string;
   #agentName: string;
+  #raw: net.Socket | undefined;
   #socket: tls.TLSSocket | undefined;
+  #closeNotify: CloseNotify | undefined;
   readonly #reader: RequestReader;
   #exchange: Exchange | undefined;
   #held: Buffer | undefined;
+  #heldChunks = 0;
   #phase: Phase = 'handshake';
   #deadline: number;
   #misdirected = false;
@@ -60,7 +65,9 @@ export class Tunnel {
   /** Takes the connection over, its CONNECT answered. */
   open(raw: net.Socket, secureContext: tls.SecureContext): void {
     const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
+    this.#raw = raw;
     this.#socket = socket;
+    this.#closeNotify = new CloseNotify(socket, raw);
     raw.on('error', () => this.destroy());
     raw.on('close', () => this.destroy());
     socket.on('error', () => this.destroy());
@@ -120,13 +127,16 @@ export class Tunnel {
   #hold(chunk: Buffer, at: number): void {
     const rest = chunk.subarray(at);
     this.#held = this.#held ? Buffer.concat([this.#held, rest]) : rest;
-    if (this.#held.length > MAX_HELD || this.#exchange?.wantsBody) this.#socket?.pause();
+    this.#heldChunks++;
+    const full = this.#held.length > MAX_HELD || this.#heldChunks > MAX_HELD_CHUNKS;
+    if (full || this.#exchange?.wantsBody) this.#socket?.pause();
   }
 
   /** The exchange can take (more of) the request's body now, or is over: what was held goes on. */
   continue(): void {
     const held = this.#held;
     this.#held = undefined;
+    this.#heldChunks = 0;
     if (held) this.#process(held);
     if (!this.#held) this.#socket?.resume();
   }
@@ -154,9 +164,22 @@ export class Tunnel {
   exchangeDone(persistent: boolean): void {
     this.#exchange = undefined;
     this.#reader.reset();
-    if (!persistent || this.#ended || this.worker.draining) return this.#close();
+    if (!persistent || this.worker.draining) return this.#close();
     this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
     if (this.#held) this.continue();
+    if (this.#exchange) return;
+    if (this.#ended) this.#close();
+    else if (this.#socket?.isPaused()) this.#socket.resume();
+  }
+
+  /** The request in hand is whole: an end of the connection without a close_notify now means that nobody waits. */
+  watchEnd(): void {
+    this.#closeNotify?.look();
+  }
+
+  /** The same, for a request whose last bytes came in this very turn. */
+  watchEndLater(): void {
+    this.#closeNotify?.lookLater();
   }
 
   /** A head that cannot be read: recorded, answered, closed. */
@@ -180,7 +203,8 @@ export class Tunnel {
   #onEnd(): void {
     this.#ended = true;
     if (!this.#exchange) return this.#close();
-    this.#exchange.agentEnded();
+    // A whole request is answered still, where the agent said that it only sends no more (half-close).
+    if (this.#exchange.wantsBody || !this.#closeNotify?.announced) this.destroy();
   }
 
   #await(phase: Phase, withinMs: number): void {
@@ -215,6 +239,12 @@ export class Tunnel {
     if (!this.#exchange) this.#close();
   }
 
+  /** Resets the connection: for an answer that is cut and whose framing does not show it. */
+  reset(): void {
+    tcpUnder(this.#raw)?.resetAndDestroy();
+    this.destroy();
+  }
+
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
@@ -226,4 +256,11 @@ export class Tunnel {
     this.#held = undefined;
     this.token.fill(0);
   }
+}
+
+/** The TCP connection under whatever TLS there is. */
+function tcpUnder(socket: net.Socket | undefined): net.Socket | undefined {
+  let under: unknown = socket;
+  while (under instanceof tls.TLSSocket) under = Reflect.get(under, '_parent');
+  return under instanceof net.Socket ? under : undefined;
 }

@@ -1,5 +1,5 @@
 import { allocateSecret } from '../../secret-buffer.ts';
-import { foldedEquals } from '../http/field-name.ts';
+import { foldedEquals, nameEquals } from '../http/field-name.ts';
 import { badRequest, type RequestHead } from '../http/message.ts';
 import type { CredentialFields } from './kind.ts';
 import type { CompiledInjection } from './registry.ts';
@@ -20,7 +20,7 @@ export interface OutgoingHead {
   readonly authority?: string;
 }
 
-/** Dropped whatever Connection says (RFC 9110, 7.6.1). TE too: without it the upstream sends no trailers unasked. */
+/** Dropped whatever Connection says (RFC 9110, 7.6.1). Of TE, "trailers" is said anew. */
 const HOP_BY_HOP: readonly string[] = ['connection', 'keep-alive', 'te', 'http2-settings'];
 /** Never dropped on the word of Connection: without them the message would be another one. */
 const KEPT: ReadonlySet<string> = new Set(['host', 'content-length', 'transfer-encoding', 'trailer']);
@@ -29,10 +29,13 @@ const VERSION = Buffer.from(' HTTP/1.1\r\n', 'latin1');
 const IDENTITY = Buffer.from('identity', 'latin1');
 const IDENTITY_LINE = Buffer.from('Accept-Encoding: identity\r\n', 'latin1');
 const UPGRADE_LINE = Buffer.from('Connection: Upgrade\r\n', 'latin1');
+const TRAILERS_LINES = Buffer.from('TE: trailers\r\nConnection: TE\r\n', 'latin1');
 
 /** Start/end pairs of `head.bytes` to copy, for the call in hand: no call awaits. */
 let ranges = new Uint32Array(64);
 let rangeCount = 0;
+/** Whether the agent understands trailers, of the call in hand. */
+let takesTrailers = false;
 
 /**
  * Builds the head that goes upstream: request line, the agent's fields in their order and bytes, then the injected
@@ -55,7 +58,8 @@ export function writeRequestHead(request: OutgoingHead): { bytes: Buffer; length
   if (identityAt >= 0) length += IDENTITY.length;
   if (host) length += host.length;
   if (addIdentity) length += IDENTITY_LINE.length;
-  if (upgrade) length += UPGRADE_LINE.length;
+  const connection = upgrade ? UPGRADE_LINE : takesTrailers ? TRAILERS_LINES : undefined;
+  if (connection) length += connection.length;
 
   const out = allocateSecret(length);
   let at = out.write(head.method, 0, 'latin1');
@@ -68,7 +72,7 @@ export function writeRequestHead(request: OutgoingHead): { bytes: Buffer; length
     at += head.bytes.copy(out, at, ranges[i], ranges[i + 1]);
   }
   if (addIdentity) at += IDENTITY_LINE.copy(out, at);
-  if (upgrade) at += UPGRADE_LINE.copy(out, at);
+  if (connection) at += connection.copy(out, at);
   if (injection) at = injection.write(out, at, fields);
   out[at] = 0x0d;
   out[at + 1] = 0x0a;
@@ -94,11 +98,17 @@ function choose(
   const { offsets, count } = fields;
   let identityAt = -1;
   rangeCount = 0;
+  takesTrailers = false;
   for (let i = 0; i < count; i++) {
     const start = offsets[4 * i] ?? 0;
     const nameEnd = offsets[4 * i + 1] ?? 0;
     const end = i + 1 < count ? (offsets[4 * i + 4] ?? 0) : bytes.length - 2;
+    if (nameEnd - start === 2 && nameEquals(bytes, start, nameEnd, 'te')) {
+      takesTrailers ||= listsTrailers(bytes, offsets[4 * i + 2] ?? 0, offsets[4 * i + 3] ?? 0);
+    }
     if (isDropped(bytes, start, nameEnd, head.connection, injected, upgrade)) continue;
+    // RFC 9110, 10.1.1: an expectation of HTTP/1.0 is ignored. Passed on in our HTTP/1.1 it would not be.
+    if (head.minor === 0 && nameEquals(bytes, start, nameEnd, 'expect')) continue;
     if (identityOnly && foldedEquals(bytes, start, nameEnd, 'accept-encoding')) {
       if (identityAt >= 0) continue;
       keep(start, offsets[4 * i + 2] ?? 0, -1);
@@ -109,6 +119,12 @@ function choose(
     }
   }
   return identityAt;
+}
+
+/** Whether "trailers" is a member of the list (RFC 9110, 10.1.4). */
+function listsTrailers(bytes: Buffer, start: number, end: number): boolean {
+  const list = bytes.toString('latin1', start, end).toLowerCase().split(',');
+  return list.some((member) => member.trim() === 'trailers');
 }
 
 /** `split`: the index of a range that must begin on its own, although it follows on the one before. */

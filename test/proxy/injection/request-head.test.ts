@@ -117,7 +117,7 @@ t.test('drops what concerns the agent’s connection only', async (t) => {
     'Proxy-Connection: keep-alive',
     'Proxy-Authorization: Basic eDp5',
     'proxy-x: 1',
-    'TE: trailers',
+    'TE: gzip',
     'Upgrade: h2c',
     'HTTP2-Settings: AAA',
   ];
