@@ -1,8 +1,10 @@
+import net from 'node:net';
 import type tls from 'node:tls';
 import type { AddressGuard } from './address-guard.ts';
-import { dial } from './dial.ts';
-import { timedOut } from './failures.ts';
+import { type Dialling, dial } from './dial.ts';
+import { timedOut, unreachable } from './failures.ts';
 import { bareHost, type ResolvedAddress, type Resolver } from './resolve.ts';
+import { openSecure, type SecureTarget, secureFailure } from './secure.ts';
 
 export interface ConnectorOptions {
   readonly guard: AddressGuard;
@@ -13,25 +15,20 @@ export interface ConnectorOptions {
   readonly attemptDelayMs?: number;
 }
 
-/** Whom to connect to, for whom, and what TLS is to trust. */
-export interface Target {
-  /** As the agent asked for it: what the certificate must be of. */
+/** Where a connection is to lead, and for whom. */
+export interface Destination {
+  /** As the agent asked for it. */
   readonly host: string;
   readonly port: number;
   readonly agent: string;
-  readonly secureContext: tls.SecureContext;
-  /** A session of an earlier, verified connection to this very target: resumed, it is not verified again. */
-  readonly session?: Buffer | undefined;
-  /**
-   * Gets each session that a verified server offers, and until when its certificate is valid (ms since 1970);
-   * undefined where this connection was itself resumed.
-   */
-  readonly onSession: (session: Buffer, validTo: number | undefined) => void;
 }
+
+/** Whom to connect to with TLS. The certificate must be of `host`. */
+export interface Target extends Destination, SecureTarget {}
 
 const ATTEMPT_DELAY_MS = 250;
 
-/** Opens verified TLS connections to the servers that agents ask for. */
+/** Opens connections to the servers that agents ask for. */
 export class Connector {
   readonly #options: ConnectorOptions;
 
@@ -47,23 +44,42 @@ export class Connector {
    * Throws `upstream_unresolved`, `address_forbidden`, `upstream_unreachable`, `upstream_untrusted` (certificate or
    * name), `upstream_timeout`, `rate_limited`; the signal's reason where it was aborted.
    */
-  async connect(target: Target, signal?: AbortSignal): Promise<tls.TLSSocket> {
+  connect(target: Target, signal?: AbortSignal): Promise<tls.TLSSocket> {
+    const named = { ...target, host: bareHost(target.host) };
+    return this.#dial(signal, target, {
+      ...named,
+      ready: 'secureConnect',
+      open: (host, port) => openSecure(named, { host, port }),
+      refusal: (socket, error) => secureFailure(named, socket, error),
+    });
+  }
+
+  /** The same without TLS: nothing says whose the other end is. */
+  connectPlain(to: Destination, signal?: AbortSignal): Promise<net.Socket> {
+    const named = { ...to, host: bareHost(to.host) };
+    return this.#dial(signal, to, {
+      ...named,
+      ready: 'connect',
+      open: (host, port) => net.connect({ host, port, allowHalfOpen: true }),
+      refusal: (_socket, error) => unreachable(named, error),
+    });
+  }
+
+  async #dial<S extends net.Socket>(
+    signal: AbortSignal | undefined,
+    to: Destination,
+    dialling: Dialling<S>,
+  ): Promise<S> {
     signal?.throwIfAborted();
     const { guard, resolver, timeoutMs, attemptDelayMs = ATTEMPT_DELAY_MS } = this.#options;
     const stop = new AbortController();
-    const timer = setTimeout(() => stop.abort(timedOut(target, timeoutMs)), timeoutMs);
+    const timer = setTimeout(() => stop.abort(timedOut(to, timeoutMs)), timeoutMs);
     const onAbort = (): void => stop.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      const found = await until(stop.signal, resolver.resolve(target.host, target.port, target.agent));
+      const found = await until(stop.signal, resolver.resolve(to.host, to.port, to.agent));
       for (const { address } of found.addresses) guard.check(address, found.port);
-      return await dial(
-        { ...target, host: bareHost(target.host) },
-        interleave(found.addresses),
-        found.port,
-        attemptDelayMs,
-        stop.signal,
-      );
+      return await dial(dialling, interleave(found.addresses), found.port, attemptDelayMs, stop.signal);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);

@@ -1,30 +1,40 @@
-import net from 'node:net';
-import tls from 'node:tls';
+import type net from 'node:net';
 import type { SallyportError } from '../../errors.ts';
-import type { Target } from './connect.ts';
-import { unreachable, untrusted } from './failures.ts';
+import { unreachable } from './failures.ts';
 
 const KEEP_ALIVE_MS = 30_000;
 
+/** What kind of connection is made, and when it is one. */
+export interface Dialling<S extends net.Socket> {
+  /** As asked for, for messages. */
+  readonly host: string;
+  readonly port: number;
+  open(address: string, port: number): S;
+  /** The socket's event with which it can be used. */
+  readonly ready: 'connect' | 'secureConnect';
+  /** What an error of a socket that had connected means. */
+  refusal(socket: S, error: Error): SallyportError;
+}
+
 /**
  * Connects to the first of `addresses` that accepts (RFC 8305, 5: each is given `attemptDelayMs` before the next joins
- * in; one that fails is followed at once) and shakes hands there. Node's own `autoSelectFamily` will not do: it gives
- * an attempt up after its delay, so that slow but sound addresses are never reached.
+ * in; one that fails is followed at once) and waits there until it is ready. Node's own `autoSelectFamily` will not do:
+ * it gives an attempt up after its delay, so that slow but sound addresses are never reached.
  *
- * Throws `upstream_unreachable`, `upstream_untrusted`, the signal's reason. No socket outlives a failure.
+ * Throws `upstream_unreachable`, what `refusal` makes of an error, the signal's reason. No socket outlives a failure.
  */
-export function dial(
-  target: Target,
+export function dial<S extends net.Socket>(
+  dialling: Dialling<S>,
   addresses: readonly string[],
   port: number,
   attemptDelayMs: number,
   signal: AbortSignal,
-): Promise<tls.TLSSocket> {
+): Promise<S> {
   return new Promise((resolve, reject) => {
-    const attempts = new Set<tls.TLSSocket>();
+    const attempts = new Set<S>();
     let next = 0;
     let timer: NodeJS.Timeout | undefined;
-    let chosen: tls.TLSSocket | undefined;
+    let chosen: S | undefined;
 
     const end = (): void => {
       clearTimeout(timer);
@@ -41,22 +51,24 @@ export function dial(
       clearTimeout(timer);
       const address = addresses[next++];
       if (address === undefined) return;
-      const socket = open(target, address, port);
+      const socket = dialling.open(address, port);
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
       attempts.add(socket);
       // These stay: whoever takes the socket over learns of its end by `close`, after an error as well.
       socket.on('error', (error) => {
         attempts.delete(socket);
-        if (socket === chosen) fail(refusal(target, socket, error));
+        if (socket === chosen) fail(dialling.refusal(socket, error));
         else if (chosen) return;
         else if (next < addresses.length) tryNext();
-        else if (attempts.size === 0) fail(unreachable(target, error));
+        else if (attempts.size === 0) fail(unreachable(dialling, error));
       });
       socket.once('connect', () => {
         chosen = socket;
         clearTimeout(timer);
         for (const other of attempts) if (other !== socket) other.destroy();
       });
-      socket.once('secureConnect', () => {
+      socket.once(dialling.ready, () => {
         end();
         resolve(socket);
       });
@@ -64,7 +76,7 @@ export function dial(
     };
 
     if (addresses.length === 0) {
-      reject(unreachable(target, new Error('it has no address')));
+      reject(unreachable(dialling, new Error('it has no address')));
       return;
     }
     if (signal.aborted) {
@@ -74,31 +86,4 @@ export function dial(
     signal.addEventListener('abort', onAbort, { once: true });
     tryNext();
   });
-}
-
-function open(target: Target, address: string, port: number): tls.TLSSocket {
-  let validTo: number | undefined;
-  const socket = tls.connect({
-    host: address,
-    port,
-    secureContext: target.secureContext,
-    rejectUnauthorized: true,
-    // Without a name of its own, Node would verify the address that was dialled. Not called for a resumed session.
-    checkServerIdentity: (_dialled, certificate) => {
-      validTo = Date.parse(certificate.valid_to);
-      return tls.checkServerIdentity(target.host, certificate);
-    },
-    ALPNProtocols: ['http/1.1'],
-    ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
-    ...(target.session ? { session: target.session } : {}),
-  });
-  socket.on('session', (session: Buffer) => target.onSession(session, validTo));
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  return socket;
-}
-
-function refusal(target: Target, socket: tls.TLSSocket, error: Error): SallyportError {
-  // Set only where a certificate was looked at and found wanting.
-  return socket.authorizationError ? untrusted(target, error.message, error) : unreachable(target, error);
 }

@@ -1,0 +1,48 @@
+import net from 'node:net';
+import tls from 'node:tls';
+import type { SallyportError } from '../../errors.ts';
+import { unreachable, untrusted } from './failures.ts';
+
+/** Whom a TLS connection is to, and what it trusts. */
+export interface SecureTarget {
+  /** What the certificate must be of: a name without a trailing dot, or an IP literal without brackets. */
+  readonly host: string;
+  readonly port: number;
+  readonly secureContext: tls.SecureContext;
+  /** A session of an earlier, verified connection to this very target: resumed, it is not verified again. */
+  readonly session?: Buffer | undefined;
+  /**
+   * Gets each session that a verified server offers, and until when its certificate is valid (ms since 1970);
+   * undefined where this connection was itself resumed.
+   */
+  readonly onSession: (session: Buffer, validTo: number | undefined) => void;
+}
+
+/** Begins TLS with `target` at an address and port, or over a socket that leads there. */
+export function openSecure(
+  target: SecureTarget,
+  to: { readonly host: string; readonly port: number } | { readonly socket: net.Socket },
+): tls.TLSSocket {
+  let validTo: number | undefined;
+  const socket = tls.connect({
+    ...to,
+    secureContext: target.secureContext,
+    rejectUnauthorized: true,
+    // Without a name of its own, Node would verify the address that was dialled. Not called for a resumed session.
+    checkServerIdentity: (_dialled, certificate) => {
+      validTo = Date.parse(certificate.valid_to);
+      return tls.checkServerIdentity(target.host, certificate);
+    },
+    ALPNProtocols: ['http/1.1'],
+    ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
+    ...(target.session ? { session: target.session } : {}),
+  });
+  socket.on('session', (session: Buffer) => target.onSession(session, validTo));
+  return socket;
+}
+
+/** What an error of a socket of openSecure means, once it had connected. */
+export function secureFailure(target: SecureTarget, socket: tls.TLSSocket, error: Error): SallyportError {
+  // Set only where a certificate was looked at and found wanting.
+  return socket.authorizationError ? untrusted(target, error.message, error) : unreachable(target, error);
+}
