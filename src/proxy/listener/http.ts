@@ -5,6 +5,7 @@ import type { RequestHead } from '../http/message.ts';
 import { RequestReader } from '../http/request.ts';
 import { parseAuthority } from '../http/target.ts';
 import { authenticate } from '../policy/authenticate.ts';
+import { refuseIntegrity } from '../policy/refusal.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
 import type { Approach, Asked, Way } from './approach.ts';
 import { enter, type Identity } from './enter.ts';
@@ -40,7 +41,9 @@ export class HttpWay implements Way {
     let who: Identity | undefined;
     try {
       who = proxyCredentials(head);
-      const agent = who && authenticate(this.#approach.worker.policy, who.name, who.token);
+      const { policy } = this.#approach.worker;
+      if (who && policy.integrity !== null) throw untrusted();
+      const agent = who && authenticate(policy, who.name, who.token);
       if (!who || !agent) return this.#challenge(asked, who, head, rest);
       this.#approach.recognised();
       asked.agent = agent.name;
@@ -100,4 +103,10 @@ function notConnect(): SallyportError {
     'policy_denied',
     'This proxy carries HTTPS only: ask for the https:// address, which your client reaches with CONNECT.',
   );
+}
+
+/** What a stored policy says of tokens is worth no more than the rest of it: nobody is told that theirs is wrong. */
+function untrusted(): SallyportError {
+  const { code, message } = refuseIntegrity('The stored policy');
+  return new SallyportError(code, message);
 }
