@@ -93,16 +93,28 @@ export async function startSallyport(options: StartOptions = {}): Promise<Sallyp
   }
 }
 
+/** Serves a data folder that is there already; `remove` leaves it. */
+export async function serveFolder(
+  data: string,
+  pinFile: string,
+  options: StartOptions = {},
+): Promise<Sallyport> {
+  const running = await serve('', data, pinFile, options);
+  return { ...running, remove: async () => void (await running.stop()) };
+}
+
 async function serve(
   folder: string,
   data: string,
   pinFile: string,
   options: StartOptions,
 ): Promise<Sallyport> {
-  const flags = [...FREE_PORTS, ...(options.flags ?? [])];
+  const flags = [...FREE_PORTS, '--pin-file', pinFile, ...(options.flags ?? [])];
   const env = options.env ?? {};
   const child = start(['serve', '--json', '--data', data, ...flags], { env }, 'ignore');
-  process.once('exit', () => child.kill('SIGKILL')); // a test that fails half-way leaves nothing running
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill); // a test that fails half-way leaves nothing running
+  child.once('close', () => process.off('exit', kill));
   const stderr = collect(child.stderr);
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const { proxy, api } = await ready(child, ended, stderr);

@@ -48,8 +48,6 @@ const HOSTS = [
   'ported.test:8443',
   'ungranted.test:443',
 ];
-const NAMES = [...new Set(HOSTS.map((host) => host.replace(/:.*/, '')))];
-
 /** The real program with the services above, and the upstream that they lead to. */
 export interface Scene {
   readonly sallyport: Sallyport;
@@ -66,18 +64,29 @@ export interface Scene {
   remove(): Promise<void>;
 }
 
+export interface SceneOptions extends StartOptions {
+  /** HOST:PORT, each served by the upstream; those of the services and some besides, unless given. */
+  readonly hosts?: readonly string[];
+  /** In the catalog's shape; those above unless given. */
+  readonly services?: readonly object[];
+}
+
 /** Starts everything: `const scene = await startScene(); t.teardown(scene.remove)`. */
-export async function startScene(options: StartOptions = {}): Promise<Scene> {
+export async function startScene({
+  hosts = HOSTS,
+  services = SERVICES,
+  ...options
+}: SceneOptions = {}): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-scene-'));
   const ca = makeCa('Upstream Authority');
   const caFile = join(folder, 'upstream.pem');
   const servicesFile = join(folder, 'services.json');
   writeFileSync(caFile, ca.cert);
-  writeFileSync(servicesFile, JSON.stringify(SERVICES));
-  const upstream = await Upstream.start(ca, NAMES);
+  writeFileSync(servicesFile, JSON.stringify(services));
+  const upstream = await Upstream.start(ca, [...new Set(hosts.map((host) => host.replace(/:.*/, '')))]);
   const flags = [
     ...['--upstream-ca', caFile, '--upstream-allow', '127.0.0.0/8'],
-    ...HOSTS.flatMap((host) => ['--upstream-resolve', `${host}=127.0.0.1:${upstream.port}`]),
+    ...hosts.flatMap((host) => ['--upstream-resolve', `${host}=127.0.0.1:${upstream.port}`]),
     ...(options.flags ?? []),
   ];
   const sallyport = await startSallyport({ ...options, flags });
