@@ -64,6 +64,9 @@ const TABLES = [
   'CREATE UNIQUE INDEX grants_pair ON grants (agent, credential) WHERE removed_at IS NULL',
 ];
 
+/** What the schema of a store of this version consists of, word for word, Kysely's own tables aside. */
+export const SCHEMA: ReadonlySet<string> = new Set(TABLES);
+
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of TABLES) await sql.raw(statement).execute(db);
 }

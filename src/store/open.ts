@@ -1,6 +1,6 @@
 import SQLite from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
-import { Migrator } from 'kysely/migration';
+import { Kysely, SqliteDialect, sql } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 import { SallyportError } from '../errors.ts';
 import { MIGRATIONS } from './migrations.ts';
 import type { Schema } from './schema.ts';
@@ -13,8 +13,8 @@ export interface Store {
   close(): void;
 }
 
-/** How long a statement waits for another process's lock, in milliseconds. */
-const BUSY_MS = 2_000;
+/** How long a statement waits for another process's lock, in milliseconds: the whole process waits with it. */
+const BUSY_MS = 500;
 
 /**
  * Opens the database at `path` for reading only: what the CLI does where no vault runs. Throws store_unavailable,
@@ -68,27 +68,36 @@ async function prepare(store: Store): Promise<Store> {
   return store;
 }
 
+/** Brings the store to this version's form, or (not `write`) makes sure that it has it. */
 async function migrate(store: Store, write: boolean): Promise<void> {
   const provider = { getMigrations: async () => ({ ...MIGRATIONS }) };
   const migrator = new Migrator({ db: store.db, provider });
-  const applied = write ? undefined : await migrator.getMigrations();
-  if (applied?.some((migration) => migration.executedAt === undefined)) {
+  const known = await migrator.getMigrations();
+  if (await hasUnknown(store)) {
+    throw new SallyportError(
+      'store_version',
+      'The database was written by a newer version of Sallyport: run that version, or restore an older backup.',
+    );
+  }
+  if (write) {
+    const { error } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+  } else if (known.some((migration) => migration.executedAt === undefined)) {
     throw new SallyportError(
       'store_version',
       'The database has the form of an earlier version: start `sallyport serve` once, which brings it up to date.',
     );
   }
-  if (!write) return;
-  const { error } = await migrator.migrateToLatest();
-  if (error === undefined) return;
-  if (error instanceof Error && /corrupted migrations/.test(error.message)) {
-    throw new SallyportError(
-      'store_version',
-      'The database was written by a newer version of Sallyport: run that version, or restore an older backup.',
-      { cause: error },
-    );
-  }
-  throw error;
+}
+
+/** Whether migrations were run that this version does not know. */
+async function hasUnknown(store: Store): Promise<boolean> {
+  const tables = await store.db.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some((table) => table.name === DEFAULT_MIGRATION_TABLE)) return false;
+  const run = await sql<{ name: string }>`SELECT name FROM ${sql.table(DEFAULT_MIGRATION_TABLE)}`.execute(
+    store.db,
+  );
+  return run.rows.some(({ name }) => !Object.hasOwn(MIGRATIONS, name));
 }
 
 async function checked<T>(store: Store, work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
+import { SCHEMA } from './migrations.ts';
 import { COLUMNS, type PolicyRows, type Schema, type StateTable } from './schema.ts';
 
 /** Reads the whole policy as of one moment, tombstones included. Nothing is authenticated here. Throws what SQLite throws. */
@@ -18,4 +19,15 @@ export function readPolicy(db: Kysely<Schema>): Promise<PolicyRows> {
 /** The record of the state that was written last, undefined before the first change. Throws what SQLite throws. */
 export function readState(db: Kysely<Schema>): Promise<StateTable | undefined> {
   return db.selectFrom('state').select(['id', 'counter', 'digest', 'mac']).executeTakeFirst();
+}
+
+/**
+ * Whether the store's tables and indexes are those that this version made, and nothing is there besides. Whoever writes
+ * the file could otherwise loosen a column's type, or add a trigger that changes what is written.
+ */
+export async function hasOwnSchema(db: Kysely<Schema>): Promise<boolean> {
+  const found = await sql<{ sql: string }>`
+    SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name NOT IN ('kysely_migration', 'kysely_migration_lock')
+  `.execute(db);
+  return found.rows.length === SCHEMA.size && found.rows.every((row) => SCHEMA.has(row.sql));
 }

@@ -27,15 +27,20 @@ export class Changes {
   readonly #policy: Policy;
   readonly #ledger: Ledger;
   readonly #publish: () => Promise<void>;
+  readonly #check: () => Promise<void>;
   #tail: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #unflushed = false;
 
-  /** `publish` brings the policy in force in every worker, and resolves once it is. */
-  constructor(policy: Policy, ledger: Ledger, publish: () => Promise<void>) {
+  /**
+   * `publish` brings the policy in force in every worker, and resolves once it is. `check` looks whether somebody else
+   * has written to the store, and deals with it.
+   */
+  constructor(policy: Policy, ledger: Ledger, publish: () => Promise<void>, check: () => Promise<void>) {
     this.#policy = policy;
     this.#ledger = ledger;
     this.#publish = publish;
+    this.#check = check;
   }
 
   get idle(): boolean {
@@ -63,6 +68,7 @@ export class Changes {
     draft: (state: PolicyState) => Promise<Change<T>> | Change<T>,
   ): Promise<T> {
     return this.exclusive(async () => {
+      await this.#check();
       this.#policy.requireSound();
       const change = await draft(this.#policy.state);
       if (change.rows.length === 0) return change.result;

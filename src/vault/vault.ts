@@ -83,7 +83,12 @@ export class Vault {
       issuers: this.#issuers,
       ledger: this.#ledger,
     });
-    this.#changes = new Changes(this.#policy, this.#ledger, () => this.#publish());
+    this.#changes = new Changes(
+      this.#policy,
+      this.#ledger,
+      () => this.#publish(),
+      () => this.#recheck(),
+    );
     this.#keyholder.onReady = () => this.#load();
     this.#timers.push(
       setInterval(() => this.#watch(), WATCH_EVERY_MS),
@@ -173,10 +178,11 @@ export class Vault {
       return;
     }
     if (!this.#changes.idle) return; // every change looks for itself
-    const work = this.#changes.exclusive(async () => {
-      if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
-    });
-    this.#attempt(work);
+    this.#attempt(this.#changes.exclusive(() => this.#recheck()));
+  }
+
+  async #recheck(): Promise<void> {
+    if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
   }
 
   async #publish(): Promise<void> {

@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { openReadOnly, type Store, unavailable } from '../../store/open.ts';
-import { readPolicy, readState } from '../../store/read.ts';
+import { hasOwnSchema, readPolicy, readState } from '../../store/read.ts';
 import { type AgentsTable, eachRow, type PolicyRow, type PolicyRows } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
 import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead, sameHead } from '../integrity/anchor.ts';
@@ -11,6 +11,12 @@ import { authenticate, compare, describeFailures, type Failure, rowKey } from '.
 import { StoreWatch } from '../integrity/watch.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { PolicyState } from './state.ts';
+
+const FOREIGN_SCHEMA: Failure = {
+  table: 'state',
+  id: '*',
+  reason: 'The database has tables, triggers or views that the vault did not make',
+};
 
 /**
  * The policy and its truthfulness (promise 8). It is read and authenticated once; from then on it is served from
@@ -84,9 +90,13 @@ export class Policy {
   /** Reads and authenticates everything. Throws hsm_unavailable, store_unavailable; failures are kept, not thrown. */
   async load(): Promise<void> {
     this.#watch.seen();
-    const rows = await readPolicy(this.#store.db).catch((cause: unknown) => {
-      throw unavailable(this.#store.path, cause);
-    });
+    const rows = await this.#read();
+    if (!rows) {
+      this.#found = [FOREIGN_SCHEMA];
+      this.#confined = false;
+      this.#state = new PolicyState();
+      return;
+    }
     const failed = await authenticate(this.#keyholder, rows);
     const all = [...eachRow(rows)];
     this.#digest.put(all.map((entry) => [rowKey(entry), entry.row.mac]));
@@ -99,6 +109,15 @@ export class Policy {
     const state = new PolicyState();
     for (const entry of all) if (!failed.has(entry.row)) state.put(entry);
     this.#state = state;
+  }
+
+  /** The rows, or undefined where the tables are not ours to be read. Throws store_unavailable. */
+  async #read(): Promise<PolicyRows | undefined> {
+    try {
+      return (await hasOwnSchema(this.#store.db)) ? await readPolicy(this.#store.db) : undefined;
+    } catch (cause) {
+      throw unavailable(this.#store.path, cause);
+    }
   }
 
   /** What is wrong with the state as a whole, measured by the HSM's anchor; writes the first anchor of an empty store. */
@@ -130,7 +149,6 @@ export class Policy {
    */
   async commit(entries: readonly PolicyRow[]): Promise<void> {
     const state = this.state;
-    await this.recheck();
     this.requireSound();
     const counter = this.#head.counter + 1;
     for (const { row } of entries) row.generation = counter;
@@ -188,6 +206,7 @@ export class Policy {
     try {
       const fresh = await openReadOnly(this.#store.path);
       try {
+        if (!(await hasOwnSchema(fresh.db))) return [FOREIGN_SCHEMA];
         const failures = compare(known, await readPolicy(fresh.db));
         return failures.filter((failure) => !this.failureOf(failure.table, failure.id));
       } finally {

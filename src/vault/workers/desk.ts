@@ -5,7 +5,7 @@ import type { Reply } from '../../channel/channel.ts';
 import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
-import type { AgentsTable } from '../../store/schema.ts';
+import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import { openInjected } from '../credentials/release.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -90,19 +90,16 @@ export class Desk {
   #secret(worker: string, message: SecretRequest, parts: readonly Buffer[]): Promise<Reply> {
     const token = tokenDigest(parts[0]);
     return this.#decided(worker, message, async () => {
-      const agent = this.#authenticate(message.agent, token);
-      const compiled = this.#parts.compiler.grant(message.rule);
-      const version = requireRight(agent, compiled, message);
-      const { service, credential, rule } = version.compiled;
-      const released = await openInjected(
-        this.#parts.keyholder,
-        service,
-        credential,
-        version.row,
-        rule.inject,
-      );
+      const right = (): { compiled: CompiledGrant; row: CredentialVersionsTable } => {
+        const agent = this.#authenticate(message.agent, token);
+        return requireRight(agent, this.#parts.compiler.grant(message.rule), message);
+      };
+      const { compiled, row } = right();
+      const { service, credential, rule } = compiled;
+      const released = await openInjected(this.#parts.keyholder, service, credential, row, rule.inject);
       try {
         await this.#released(worker, message, {});
+        right(); // it may have been taken away while the HSM worked
       } catch (error) {
         for (const { value } of released) value.fill(0);
         throw error;
@@ -161,7 +158,11 @@ export class Desk {
 }
 
 /** Throws policy_denied, integrity_failed, credential_missing unless the agent has exactly this right now. */
-function requireRight(agent: AgentsTable, compiled: CompiledGrant | undefined, message: SecretRequest) {
+function requireRight(
+  agent: AgentsTable,
+  compiled: CompiledGrant | undefined,
+  message: SecretRequest,
+): { compiled: CompiledGrant; row: CredentialVersionsTable } {
   const rule = compiled?.rule;
   if (!rule || rule.agent !== agent.id) throw denied(`${agent.name} has no such grant`);
   if (rule.integrity !== null) throw new SallyportError('integrity_failed', rule.integrity);

@@ -4,6 +4,7 @@ import type { Ledger } from '../audit/ledger.ts';
 
 /** A worker reports every 100 ms; a captured one could report without pause, and fill the disk. */
 const WRITE_EVERY_MS = 20;
+const HASH = /^[0-9a-f]{64}$/;
 
 /** Writes down the newest link of one worker's journal, and raises an alarm where it cannot be that journal's. */
 export class JournalHeads {
@@ -23,7 +24,8 @@ export class JournalHeads {
   /** Resolves once this head or a newer one is in the vault's journal, or is about to be. */
   async take({ file, link, hash }: Head & { file: string }): Promise<void> {
     const rewritten = link === this.#newest.link && hash !== this.#newest.hash;
-    if (file !== this.#file || link < this.#newest.link || rewritten) return this.#alarm(file, link);
+    const whole = file === this.#file && HASH.test(hash);
+    if (!whole || link < this.#newest.link || rewritten) return this.#alarm(file, link);
     this.#newest = { link, hash };
     if (this.#writing) return;
     this.#writing = true;

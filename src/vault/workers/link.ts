@@ -1,11 +1,16 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { Snapshot } from '../../channel/messages/policy.ts';
 import type { ToWorker, WorkerSettings } from '../../channel/messages/worker.ts';
+import { SallyportError } from '../../errors.ts';
 
 /** A worker loads its program and binds its port before it answers `start`. */
 const START_MS = 15_000;
 /** Promise 7: a worker that has not acknowledged by then is killed. */
 const ACKNOWLEDGE_MS = 2_000;
+/** One that is being started serves nobody yet: it may take a little longer to come to its first messages. */
+const FIRST_ACKNOWLEDGE_MS = 5_000;
+/** A deadline that fires this much late was missed by us (a machine that slept, say), not by the worker. */
+const STALL_MS = 500;
 const PING_EVERY_MS = 500;
 
 /** The vault's end of one worker: what it is told, and whether it still answers. */
@@ -50,7 +55,8 @@ export class WorkerLink {
 
   /** Resolves once the snapshot is in force in the worker, or the worker is gone. Rejects where it cannot be ended. */
   async push(snapshot: Snapshot): Promise<void> {
-    if (await this.#acknowledged({ type: 'snapshot', snapshot }, ACKNOWLEDGE_MS)) {
+    const withinMs = this.#ready ? ACKNOWLEDGE_MS : FIRST_ACKNOWLEDGE_MS;
+    if (await this.#acknowledged({ type: 'snapshot', snapshot }, withinMs)) {
       this.#revision = Math.max(this.#revision, snapshot.revision);
     }
   }
@@ -65,15 +71,21 @@ export class WorkerLink {
     clearInterval(this.#pings);
   }
 
+  /** Asks, and ends the worker where it does not answer. Rejects where it could not be ended. */
   async #acknowledged(message: ToWorker, withinMs: number): Promise<boolean> {
-    try {
-      await this.#channel.request(message, [], () => undefined, withinMs);
-      return true;
-    } catch (error) {
-      // A closed channel is no proof that the process is gone: it could serve on for a while with its old rights.
-      const why = error instanceof Error ? error.message : String(error);
-      await this.#end(`it did not acknowledge "${message.type}": ${why}`);
-      return false;
+    for (;;) {
+      const began = Date.now();
+      try {
+        await this.#channel.request(message, [], () => undefined, withinMs);
+        return true;
+      } catch (error) {
+        const timedOut = error instanceof SallyportError && error.code === 'channel_timeout';
+        if (timedOut && Date.now() - began > withinMs + STALL_MS) continue;
+        // A closed channel is no proof that the process is gone: it could serve on for a while with its old rights.
+        const why = error instanceof Error ? error.message : String(error);
+        await this.#end(`it did not acknowledge "${message.type}": ${why}`);
+        return false;
+      }
     }
   }
 

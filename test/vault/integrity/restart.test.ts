@@ -103,6 +103,16 @@ t.test('a database without its token, or with another one, opens nothing', async
   await vault.kill();
 });
 
+t.test('where a trigger was added, no row is even read', (t) =>
+  restarted(
+    () => sql(database, (db) => db.exec('CREATE TRIGGER keep AFTER UPDATE ON agents BEGIN SELECT 1; END')),
+    async (vault) => {
+      const { policy } = await vault.worker();
+      t.match(policy, { integrity: /triggers or views that the vault did not make/, agents: [], rules: [] });
+    },
+  ),
+);
+
 t.test('a database emptied is no new one', (t) =>
   restarted(
     () =>

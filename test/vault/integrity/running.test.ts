@@ -71,11 +71,32 @@ t.test('a whole older database in the place of the file: noticed by the running 
   await sound();
 });
 
+t.test('a change that comes before the next look is refused, and raises the alarm itself', async (t) => {
+  await sound();
+  const undo = rowsOf();
+  sql(database, (db) => db.exec('UPDATE grants SET methods = \'["GET"]\' WHERE removed_at IS NULL'));
+  const change = await vault.call('PUT', '/v1/grants', { agent: 'mallory', service: 'acme', label: 'spare' });
+  t.match(change, { status: 403, body: { code: 'integrity_failed' } });
+  t.match(worker.policy.integrity, /of grants was changed/, 'in force when it is answered');
+  restore(undo);
+  await sound();
+});
+
+t.test('a trigger is noticed, whatever it may do', async (t) => {
+  sql(database, (db) =>
+    db.exec('CREATE TRIGGER keep AFTER UPDATE ON agents BEGIN SELECT RAISE(IGNORE); END'),
+  );
+  await refused();
+  t.match(worker.policy.integrity, /triggers or views that the vault did not make/);
+  sql(database, (db) => db.exec('DROP TRIGGER keep'));
+  await sound();
+});
+
 t.test('what was noticed is in the journal', async (t) => {
   const alarms = vault
     .journal()
     .filter((record) => record.type === 'alarm' && record.subject === 'integrity_failed');
-  t.equal(alarms.length, ATTACKS.length + 1);
+  t.equal(alarms.length, ATTACKS.length + 3);
   t.match(alarms[0].detail.what, /row acme of services was changed by somebody else/);
 });
 
