@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import type tls from 'node:tls';
+import tls from 'node:tls';
 
 /**
  * Whether a TLS peer announced its end with a close_notify (RFC 8446, 6.1) or its TCP connection just ended, which
@@ -11,12 +11,14 @@ import type tls from 'node:tls';
  * Bytes that are no record, and an end that is read in one turn with the last data, pass for a close_notify.
  */
 export class CloseNotify {
+  readonly #secure: boolean;
   readonly #counter: { readonly bytesRead: number } | undefined;
   #seen = -1;
   #looking = false;
 
-  /** `raw`: the TCP socket under `socket`, where it has one of its own. */
-  constructor(socket: tls.TLSSocket, raw?: net.Socket) {
+  /** `raw`: the TCP socket under `socket`, where it has one of its own. Without TLS every end counts as announced. */
+  constructor(socket: net.Socket, raw?: net.Socket) {
+    this.#secure = socket instanceof tls.TLSSocket;
     this.#counter = raw ?? tcpHandle(socket);
   }
 
@@ -37,12 +39,13 @@ export class CloseNotify {
 
   /** Asked at the end of the stream; false where nothing is known. */
   get announced(): boolean {
+    if (!this.#secure) return true;
     return this.#counter !== undefined && (this.#looking || this.#counter.bytesRead > this.#seen);
   }
 }
 
 /** A socket that tls.connect opened itself has no TCP socket below it, only that one's handle, which is not public. */
-function tcpHandle(socket: tls.TLSSocket): { readonly bytesRead: number } | undefined {
+function tcpHandle(socket: net.Socket): { readonly bytesRead: number } | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   const parent: unknown =
     typeof handle === 'object' && handle !== null ? Reflect.get(handle, '_parent') : undefined;

@@ -1,4 +1,4 @@
-import type tls from 'node:tls';
+import type net from 'node:net';
 
 /** Who uses a connection now. All calls come from the socket's events; one that throws is a fault of its own. */
 export interface UpstreamHandler {
@@ -13,12 +13,13 @@ export interface UpstreamHandler {
 }
 
 /**
- * One verified connection to a server, in use by one exchange at a time. Its listeners are installed once and hand
- * everything to `handler`. While there is none, the connection is idle, and any byte, end or error means that what the
- * server believes differs from what we do: it is discarded, and bytes are never read as the answer to a later request.
+ * One connection to a server, verified unless it is a plain one, in use by one exchange at a time. Its listeners are
+ * installed once and hand everything to `handler`. While there is none, the connection is idle, and any byte, end or
+ * error means that what the server believes differs from what we do: it is discarded, and bytes are never read as the
+ * answer to a later request.
  */
 export class UpstreamConnection {
-  readonly socket: tls.TLSSocket;
+  readonly socket: net.Socket;
   /** True where an exchange has used it before: a server may close it at the moment that it is used again. */
   reused = false;
   readonly #onRelease: (connection: UpstreamConnection) => void;
@@ -32,7 +33,7 @@ export class UpstreamConnection {
    * `onClose` is told once that the connection is gone.
    */
   constructor(
-    socket: tls.TLSSocket,
+    socket: net.Socket,
     onRelease: (connection: UpstreamConnection) => void,
     onClose: (connection: UpstreamConnection) => void,
   ) {

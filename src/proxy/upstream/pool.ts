@@ -1,7 +1,7 @@
-import type tls from 'node:tls';
+import type net from 'node:net';
 import { SallyportError } from '../../errors.ts';
 import type { AddressGuard } from './address-guard.ts';
-import { Connector } from './connect.ts';
+import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
 import { unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
@@ -11,7 +11,7 @@ import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
 
 export type { UpstreamConnection, UpstreamHandler } from './connection.ts';
 
-/** Whose connection: a connection serves only requests that agree in all four. */
+/** Whose connection: a connection serves only requests that agree in all of it. */
 export interface UpstreamKey {
   /** A name in A-labels, lower case, or an IP literal. */
   readonly host: string;
@@ -23,6 +23,8 @@ export interface UpstreamKey {
    * Negotiate), and would take a request without the credential, or under another one, for the first one's.
    */
   readonly identity: string;
+  /** Without TLS; never the same connection as with it. */
+  readonly plain?: boolean;
 }
 
 export interface PoolLimits {
@@ -99,6 +101,7 @@ export class UpstreamPool {
     const trust = this.#trust;
     const text = keyText(key);
     const origin: Origin = { text, identity: key.identity, openedAt: performance.now(), retired: false };
+    if (key.plain) return this.#adopt(await this.#connector.connectPlain(key, signal), origin, key);
     let resumed = trust.sessions.take(text);
     const from = resumed;
     // A server may send tickets as long as the connection lives: those of a retired one are not kept.
@@ -121,6 +124,12 @@ export class UpstreamPool {
       resumed?.session.fill(0);
     }
     return this.open(key, signal); // what was trusted has changed meanwhile
+  }
+
+  /** A connection of its own, for bytes that are passed on unseen. Throws like `open`. */
+  async openPassage(to: Destination, signal?: AbortSignal): Promise<net.Socket> {
+    if (this.#closed) throw draining();
+    return this.#connector.connectPlain(to, signal);
   }
 
   /**
@@ -147,7 +156,7 @@ export class UpstreamPool {
     this.#trust.sessions.drop('');
   }
 
-  #adopt(socket: tls.TLSSocket, origin: Origin, key: UpstreamKey): UpstreamConnection {
+  #adopt(socket: net.Socket, origin: Origin, key: UpstreamKey): UpstreamConnection {
     if (socket.destroyed) throw unreachable(key, new Error('the server closed it at once'));
     const connection = new UpstreamConnection(
       socket,
@@ -181,8 +190,8 @@ export class UpstreamPool {
 }
 
 /** The identity first, so that `forget` finds what is its own; no part contains a space. */
-function keyText({ host, port, agent, identity }: UpstreamKey): string {
-  return `${identity} ${agent} ${host} ${port}`;
+function keyText({ host, port, agent, identity, plain }: UpstreamKey): string {
+  return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}`;
 }
 
 function draining(): SallyportError {

@@ -1,11 +1,17 @@
 import { spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import tls from 'node:tls';
 import t, { type Test } from 'tap';
-import type { UpstreamKey } from '../../../src/proxy/upstream/pool.ts';
+import type { UpstreamConnection, UpstreamKey } from '../../../src/proxy/upstream/pool.ts';
 import { Resolver } from '../../../src/proxy/upstream/resolve.ts';
 import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { bench, ca, certificate, exchange, recorder, until } from './pool-bench.ts';
+
+function secure({ socket }: UpstreamConnection): tls.TLSSocket {
+  if (socket instanceof tls.TLSSocket) return socket;
+  throw new Error('the connection has no TLS');
+}
 
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   t.test(`${version}: the second connection is resumed, and verified still`, async (t) => {
@@ -13,9 +19,9 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const connect = async (rest: Partial<UpstreamKey> = {}): Promise<boolean> => {
       const connection = await pool.open(key(rest));
       await exchange(connection); // the tickets of TLS 1.3 come with the answer
-      t.equal(connection.socket.authorized, true);
-      t.equal(connection.socket.getProtocol(), version);
-      const resumed = connection.socket.isSessionReused();
+      t.equal(secure(connection).authorized, true);
+      t.equal(secure(connection).getProtocol(), version);
+      const resumed = secure(connection).isSessionReused();
       pool.takeIdle(key(rest))?.destroy();
       return resumed;
     };
@@ -42,7 +48,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const { pool, key } = await bench(t, {}, { ...short, minVersion: version, maxVersion: version });
     await exchange(await pool.open(key()));
     const resumed = await pool.open(key());
-    t.equal(resumed.socket.isSessionReused(), true);
+    t.equal(secure(resumed).isSessionReused(), true);
     await exchange(resumed);
     await sleep(Math.max(0, soon.notAfter.getTime() - Date.now() + 50));
     await t.rejects(pool.open(key()), { code: 'upstream_untrusted', message: /expired/ });
@@ -53,7 +59,7 @@ t.test('a ticket of TLS 1.3 is offered once', async (t) => {
   const { pool, key } = await bench(t, {}, { minVersion: 'TLSv1.3' });
   await exchange(await pool.open(key())); // two tickets
   const several = await Promise.all(Array.from({ length: 5 }, () => pool.open(key())));
-  const resumed = several.filter(({ socket }) => socket.isSessionReused());
+  const resumed = several.filter((connection) => secure(connection).isSessionReused());
   t.equal(resumed.length, 2, 'as many as there were tickets');
 });
 
@@ -62,8 +68,8 @@ t.test('a server that renews its tickets is resumed every time', async (t) => {
   const { pool, key } = await bench(t, { resolver: towards(port) });
   for (let i = 0; i < 8; i++) {
     const connection = await pool.open(key());
-    t.equal(connection.socket.isSessionReused(), i > 0, `connection ${i + 1}`);
-    t.equal(connection.socket.authorized, true);
+    t.equal(secure(connection).isSessionReused(), i > 0, `connection ${i + 1}`);
+    t.equal(secure(connection).authorized, true);
     const handler = recorder();
     connection.handler = handler;
     connection.socket.write('ab\n');
