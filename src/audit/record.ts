@@ -8,7 +8,7 @@ import { z } from 'zod';
  *
  * A worker's journal holds `request`, `outcome` and `scrub` records, the vault's all the others.
  */
-export const Decision = z.enum(['injected', 'denied', 'refused']);
+export const Decision = z.enum(['injected', 'passed', 'denied', 'refused']);
 
 /** Written before a request is forwarded (or instead of forwarding it). */
 export const RequestRecord = z.object({
@@ -27,7 +27,7 @@ export const RequestRecord = z.object({
   credential: z.string().nullable(),
   version: z.number().int().nullable(),
   decision: Decision,
-  /** A rule's id where injected, else a code of errors.ts. */
+  /** A rule's id where injected, `unlisted` where passed on without a credential, else a code of errors.ts. */
   reason: z.string(),
 });
 export type RequestRecord = z.infer<typeof RequestRecord>;

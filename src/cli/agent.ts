@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { authorityOf } from './authority.ts';
 import { type Context, contextOf } from './context.ts';
 import { control } from './control.ts';
@@ -19,11 +19,27 @@ export function addAgent(root: Command): void {
     .command('add')
     .description('Add an agent; prints its token, this once')
     .argument('<name>', 'name of the agent: its user name at the proxy')
+    .addOption(unlisted())
     .addHelpText(
       'after',
       examples('sallyport agent add bot', 'sallyport agent add bot --json | jq -r .token'),
     )
-    .action(async (name: string, _options, command: Command) => add(contextOf(command), name));
+    .action(async (name: string, flags: AgentFlags, command: Command) =>
+      add(contextOf(command), name, flags),
+    );
+
+  agent
+    .command('set')
+    .description('Change what an agent may do')
+    .argument('<name>', 'name of the agent')
+    .addOption(unlisted().makeOptionMandatory())
+    .addHelpText('after', examples('sallyport agent set bot --unlisted tunnel'))
+    .action(async (name: string, flags: AgentFlags, command: Command) => {
+      const context = contextOf(command);
+      const reply = await control(context, 'PATCH', `/v1/agents/${encodeURIComponent(name)}`, flags);
+      const result = { id: textOf(reply, 'id'), name, unlisted: flags.unlisted };
+      printResult(context.json, result, () => `Hosts not granted to ${name}: ${flags.unlisted}.`);
+    });
 
   agent
     .command('list')
@@ -64,10 +80,20 @@ export function addAgent(root: Command): void {
     });
 }
 
-async function add(context: Context, name: string): Promise<void> {
+interface AgentFlags {
+  readonly unlisted?: string;
+}
+
+function unlisted(): Option {
+  const what =
+    'hosts that no grant names: refused (the default), or tunnelled without a credential, unseen by the proxy';
+  return new Option('--unlisted <what>', what).choices(['deny', 'tunnel']);
+}
+
+async function add(context: Context, name: string, flags: AgentFlags): Promise<void> {
   const { newToken } = await import('./agent-token.ts');
   const token = newToken();
-  const reply = await control(context, 'POST', '/v1/agents', { name, tokenHash: token.hash });
+  const reply = await control(context, 'POST', '/v1/agents', { name, tokenHash: token.hash, ...flags });
   const result = {
     id: textOf(reply, 'id'),
     name: textOf(reply, 'name'),
@@ -91,10 +117,11 @@ async function list(context: Context): Promise<void> {
   const agents = await listing(context, '/v1/agents', (rows, from) => from.listAgents(rows));
   printResult(context.json, agents, () =>
     table(
-      ['NAME', 'ID', 'CREATED'],
+      ['NAME', 'ID', 'UNLISTED', 'CREATED'],
       itemsOf(agents, 'agents').map((each) => [
         textOf(each, 'name'),
         textOf(each, 'id'),
+        textOf(each, 'unlisted'),
         textOf(each, 'created'),
       ]),
       'No agents. Add one with "sallyport agent add NAME".',

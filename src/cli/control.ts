@@ -13,7 +13,7 @@ const REPLY_TIMEOUT_MS = 30_000;
 /** How long a vault that its supervisor starts again may take. */
 const RESTART_MS = 5_000;
 
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /**
  * Asks the running vault over its control socket, which only its owner can open. Answers the reply's JSON.

@@ -8,6 +8,8 @@ import type { PolicyRows, ServicesTable } from './schema.ts';
 export interface AgentEntry {
   readonly id: string;
   readonly name: string;
+  /** What becomes of hosts that no grant of its names. */
+  readonly unlisted: 'deny' | 'tunnel';
   readonly created: string;
 }
 
@@ -47,7 +49,12 @@ export interface GrantEntry {
 
 export function listAgents(rows: PolicyRows): AgentEntry[] {
   return live(rows.agents)
-    .map(({ id, name, created_at }) => ({ id, name, created: created_at }))
+    .map(({ id, name, unlisted, created_at }) => ({
+      id,
+      name,
+      unlisted: unlisted ?? ('deny' as const),
+      created: created_at,
+    }))
     .sort((a, b) => order(a.name, b.name));
 }
 

@@ -7,6 +7,7 @@ import type { Migration } from 'kysely/migration';
  */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-policy': { up: createPolicyTables },
+  '0002-unlisted': { up: addUnlisted },
 };
 
 const COMMON = `
@@ -15,8 +16,7 @@ const COMMON = `
   generation INTEGER NOT NULL,
   mac BLOB NOT NULL`;
 
-const TABLES = [
-  `CREATE TABLE agents (
+const AGENTS = `CREATE TABLE agents (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
     token_hash BLOB,
@@ -24,7 +24,10 @@ const TABLES = [
     root_key_sealed BLOB,
     root_key_dek BLOB,
     root_key_kek TEXT,${COMMON}
-  ) STRICT`,
+  ) STRICT`;
+const UNLISTED = 'unlisted TEXT';
+
+const TABLES = [
   'CREATE UNIQUE INDEX agents_name ON agents (name) WHERE removed_at IS NULL',
   `CREATE TABLE services (
     id TEXT NOT NULL PRIMARY KEY,
@@ -65,8 +68,17 @@ const TABLES = [
 ];
 
 /** What the schema of a store of this version consists of, word for word, Kysely's own tables aside. */
-export const SCHEMA: ReadonlySet<string> = new Set(TABLES);
+export const SCHEMA: ReadonlySet<string> = new Set([withColumn(AGENTS, UNLISTED), ...TABLES]);
 
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
-  for (const statement of TABLES) await sql.raw(statement).execute(db);
+  for (const statement of [AGENTS, ...TABLES]) await sql.raw(statement).execute(db);
+}
+
+async function addUnlisted(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`ALTER TABLE agents ADD COLUMN ${UNLISTED}`).execute(db);
+}
+
+/** How SQLite writes a STRICT table down once the column was added to it. */
+function withColumn(table: string, column: string): string {
+  return `${table.slice(0, table.lastIndexOf(')'))}, ${column}) STRICT`;
 }

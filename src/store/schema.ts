@@ -25,6 +25,8 @@ export interface AgentsTable extends Authenticated, Tombstone {
   root_key_sealed: Buffer | null;
   root_key_dek: Buffer | null;
   root_key_kek: string | null;
+  /** 'tunnel': hosts that no grant names may be reached without a credential; null: they are denied. */
+  unlisted: 'tunnel' | null;
 }
 
 export interface ServicesTable extends Authenticated, Tombstone {
@@ -105,12 +107,18 @@ export const COLUMNS: Columns = {
     'root_key_sealed',
     'root_key_dek',
     'root_key_kek',
+    'unlisted',
     ...COMMON,
   ],
   services: ['id', 'definition', ...COMMON],
   credentials: ['id', 'service', 'label', 'current_version', 'public_fields', ...COMMON],
   credential_versions: ['credential', 'version', 'secret_fields', 'sealed', 'dek', 'kek', ...COMMON],
   grants: ['id', 'agent', 'service', 'credential', 'methods', 'paths', ...COMMON],
+};
+
+/** Columns that a table got after it was first released. They are null in rows from before. */
+export const LATER_COLUMNS: { readonly [T in PolicyTable]?: readonly (keyof Schema[T] & string)[] } = {
+  agents: ['unlisted'],
 };
 
 /** A row's primary key, as people are shown it. */

@@ -39,6 +39,7 @@ const agent = {
   root_key_sealed: bytes,
   root_key_dek: bytes,
   root_key_kek: 'kek-1',
+  unlisted: 'tunnel' as const,
 };
 const definition = JSON.stringify({
   id: 'acme',
@@ -129,7 +130,9 @@ t.test('the lists show what is not removed, and no secret', async (t) => {
   const store = await openReadOnly(path);
   const rows = await readPolicy(store.db);
   store.close();
-  t.same(listAgents(rows), [{ id: 'agt_1', name: 'renamed', created: common.created_at }]);
+  t.same(listAgents(rows), [
+    { id: 'agt_1', name: 'renamed', unlisted: 'tunnel', created: common.created_at },
+  ]);
   t.same(listCredentials(rows), [
     {
       id: 'crd_1',

@@ -113,7 +113,7 @@ export class TestWorker {
     const snapshot: Snapshot = {
       revision: 1,
       integrity: null,
-      agents: [{ id: 'agent-1', name: 'bot', tokens: [hash], integrity: null }],
+      agents: [{ id: 'agent-1', name: 'bot', tokens: [hash], unlisted: 'deny', integrity: null }],
       rules: options.rules.map(toRule),
     };
     const start: ToWorker = {

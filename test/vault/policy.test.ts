@@ -60,6 +60,30 @@ t.test('an agent is added with an authority of its own, rotated and removed', as
   t.ok((await vault.addAgent('other')).ca, 'the name may be used again');
 });
 
+t.test('what becomes of hosts that no grant names is said for each agent', async (t) => {
+  const unlisted = (): Record<string, string> =>
+    Object.fromEntries(worker.policy.agents.map((agent) => [agent.name, agent.unlisted]));
+  t.match(unlisted(), { bot: 'deny', other: 'deny' }, 'denied unless said otherwise');
+  const set = await vault.call('PATCH', '/v1/agents/bot', { unlisted: 'tunnel' });
+  t.match(set, { status: 200, body: { name: 'bot' } });
+  t.match(unlisted(), { bot: 'tunnel', other: 'deny' }, 'in force when the call returns');
+  t.match((await vault.get('/v1/agents')).body, [
+    { name: 'bot', unlisted: 'tunnel' },
+    { name: 'other', unlisted: 'deny' },
+  ]);
+  t.equal((await vault.call('PATCH', '/v1/agents/bot', { unlisted: 'deny' })).status, 200);
+  t.match(unlisted(), { bot: 'deny' });
+  t.match(await vault.call('PATCH', '/v1/agents/bot', { unlisted: 'maybe' }), { status: 400 });
+  t.match(await vault.call('PATCH', '/v1/agents/nobody', { unlisted: 'deny' }), { status: 404 });
+  const tokenHash = sha256(Buffer.from('free'));
+  t.equal(
+    (await vault.call('POST', '/v1/agents', { name: 'free', tokenHash, unlisted: 'tunnel' })).status,
+    200,
+  );
+  t.match(unlisted(), { free: 'tunnel' });
+  t.equal((await vault.call('DELETE', '/v1/agents/free')).status, 200);
+});
+
 t.test('a name that is taken, or is none, is refused', async (t) => {
   const tokenHash = sha256(Buffer.from('x'));
   t.match(await vault.call('POST', '/v1/agents', { name: 'bot', tokenHash }), {

@@ -46,8 +46,12 @@ export const SnapshotAgent = z.strictObject({
   name: z.string(),
   /** SHA-256 of each token that is valid now, lower-case hex. */
   tokens: z.array(z.string().regex(/^[0-9a-f]{64}$/)),
+  /** What becomes of hosts that no rule of this agent names: refused, or passed on unseen and without a credential. */
+  unlisted: z.enum(['deny', 'tunnel']),
   integrity: z.string().nullable(),
 });
+
+export type SnapshotAgent = z.infer<typeof SnapshotAgent>;
 
 /** All that a worker knows of the policy: no secret in it. Replaced whole; `revision` only grows. */
 export const Snapshot = z.strictObject({

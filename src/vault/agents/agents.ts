@@ -1,3 +1,4 @@
+import type { SnapshotAgent } from '../../channel/messages/policy.ts';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, PolicyRow } from '../../store/schema.ts';
 import { createRoot } from '../authorities/root.ts';
@@ -7,6 +8,8 @@ import { openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
 import { requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Sessions } from './sessions.ts';
+
+type Unlisted = SnapshotAgent['unlisted'];
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
@@ -23,7 +26,7 @@ export class Agents {
   }
 
   /** `tokenHash`: SHA-256 of the token, which the vault never sees. Throws invalid_argument, already_exists. */
-  add(name: string, tokenHash: Buffer): Promise<{ id: string; name: string }> {
+  add(name: string, tokenHash: Buffer, unlisted: Unlisted): Promise<{ id: string; name: string }> {
     if (!NAME.test(name)) {
       const message = `"${name.slice(0, 80)}" cannot name an agent: use a-z, 0-9, ".", "_" and "-", at most 63, beginning with a letter or digit.`;
       throw new SallyportError('invalid_argument', message);
@@ -47,10 +50,11 @@ export class Agents {
           root_key_sealed: sealed,
           root_key_dek: dek,
           root_key_kek: kek,
+          unlisted: unlisted === 'tunnel' ? unlisted : null,
           created_at: new Date().toISOString(),
           removed_at: null,
         };
-        return { rows: [{ table: 'agents', row }], result: { id, name }, detail: { agent: id } };
+        return { rows: [{ table: 'agents', row }], result: { id, name }, detail: { agent: id, unlisted } };
       } finally {
         root.privateKey.fill(0);
       }
@@ -66,6 +70,19 @@ export class Agents {
         rows: [{ table: 'agents', row }],
         result: { id: agent.id, name },
         detail: { agent: agent.id },
+      };
+    });
+  }
+
+  /** Says what becomes of hosts that no grant of the agent names. Throws not_found. */
+  setUnlisted(name: string, unlisted: Unlisted): Promise<{ id: string; name: string }> {
+    return this.#changes.apply('agent.set', name, (state) => {
+      const agent = requireAgent(state, name);
+      const row: AgentsTable = { ...agent, unlisted: unlisted === 'tunnel' ? unlisted : null };
+      return {
+        rows: row.unlisted === agent.unlisted ? [] : [{ table: 'agents', row }],
+        result: { id: agent.id, name },
+        detail: { agent: agent.id, unlisted },
       };
     });
   }

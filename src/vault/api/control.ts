@@ -16,6 +16,7 @@ import type { Grants } from '../grants/grants.ts';
 import type { Services } from '../services/services.ts';
 import { answerErrors } from './errors.ts';
 import {
+  AgentChange,
   ById,
   ByName,
   NewAgent,
@@ -55,13 +56,17 @@ export function controlApi(parts: ControlParts): FastifyInstance {
 function agentRoutes(app: FastifyInstance, { rows, agents }: ControlParts): void {
   app.get('/v1/agents', () => listAgents(rows()));
   app.post('/v1/agents', async (request) => {
-    const { name, tokenHash } = NewAgent.parse(request.body);
-    const added = await agents.add(name, tokenHash);
+    const { name, tokenHash, unlisted } = NewAgent.parse(request.body);
+    const added = await agents.add(name, tokenHash, unlisted);
     return { ...added, ca: agentAuthority(rows(), name) };
   });
   app.post('/v1/agents/:name/rotate', (request) => {
     const { tokenHash } = NewToken.parse(request.body);
     return agents.rotate(ByName.parse(request.params).name, tokenHash);
+  });
+  app.patch('/v1/agents/:name', (request) => {
+    const { unlisted } = AgentChange.parse(request.body);
+    return agents.setUnlisted(ByName.parse(request.params).name, unlisted);
   });
   app.delete('/v1/agents/:name', async (request) => {
     await agents.remove(ByName.parse(request.params).name);

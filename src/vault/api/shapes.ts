@@ -32,7 +32,14 @@ const PathPrefix = z
 export const ByName = z.object({ name: Name });
 export const ById = z.object({ id: z.string().min(1).max(64) });
 
-export const NewAgent = z.strictObject({ name: z.string().max(253), tokenHash: TokenHash });
+const Unlisted = z.enum(['deny', 'tunnel']);
+
+export const NewAgent = z.strictObject({
+  name: z.string().max(253),
+  tokenHash: TokenHash,
+  unlisted: Unlisted.default('deny'),
+});
+export const AgentChange = z.strictObject({ unlisted: Unlisted });
 export const NewToken = z.strictObject({ tokenHash: TokenHash });
 export const NewServices = z.strictObject({ services: z.array(z.unknown()).min(1).max(1_000) });
 

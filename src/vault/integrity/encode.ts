@@ -1,16 +1,19 @@
-import { COLUMNS, type PolicyRow } from '../../store/schema.ts';
+import { COLUMNS, LATER_COLUMNS, type PolicyRow } from '../../store/schema.ts';
 
 /**
  * The bytes that a row's MAC is over: an unambiguous encoding of the table's name and every column but `mac`, in the
  * order of their names. For each text: u32 length (big-endian), UTF-8 bytes; for each column its name, one byte for
  * the type (0 null, 1 integer, 2 text, 3 bytes, 4 a number that no column of ours holds), and the value: nothing, 8
- * bytes two's complement, or as a text.
+ * bytes two's complement, or as a text. A column that the table got later is left out where it is null: rows from
+ * before keep their MAC.
  */
 export function encodeRow(entry: PolicyRow): Buffer {
   const values: Readonly<Record<string, unknown>> = { ...entry.row };
   const parts = [text('sallyport row v1'), text(entry.table)];
+  const later: readonly string[] = LATER_COLUMNS[entry.table] ?? [];
   for (const column of [...COLUMNS[entry.table]].sort()) {
-    if (column !== 'mac') parts.push(text(column), value(values[column]));
+    if (column === 'mac' || (values[column] === null && later.includes(column))) continue;
+    parts.push(text(column), value(values[column]));
   }
   return Buffer.concat(parts);
 }

@@ -79,7 +79,7 @@ export class SnapshotCompiler {
 
   #agent(agent: AgentsTable) {
     const tokens = this.tokenHashes(agent).map((hash) => hash.toString('hex'));
-    return { id: agent.id, name: agent.name, tokens };
+    return { id: agent.id, name: agent.name, tokens, unlisted: agent.unlisted ?? ('deny' as const) };
   }
 
   #suspicion(agent: AgentsTable): string | null {

@@ -9,6 +9,7 @@ const agent = (name: string, ...tokens: string[]): Snapshot['agents'][number] =>
   id: `agt_${name}`,
   name,
   tokens: tokens.map(sha256),
+  unlisted: 'deny',
   integrity: null,
 });
 const table = (...agents: Snapshot['agents']) =>

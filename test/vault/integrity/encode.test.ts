@@ -16,6 +16,7 @@ const agent: fc.Arbitrary<PolicyRow> = fc
     root_key_sealed: fc.option(bytes),
     root_key_dek: fc.option(bytes),
     root_key_kek: fc.option(fc.string({ maxLength: 4 })),
+    unlisted: fc.option(fc.constant('tunnel' as const)),
     created_at: fc.string({ maxLength: 4 }),
     removed_at: fc.option(fc.string({ maxLength: 4 })),
     generation: fc.nat(3),
@@ -51,6 +52,14 @@ t.test('a row is encoded as described', async (t) => {
     `${text('service')}\x02${text('s')}`,
   ];
   t.equal(encoded.toString('latin1'), expected.join(''));
+});
+
+t.test('a column that came later changes nothing for rows from before', async (t) => {
+  const [a] = fc.sample(agent, 1);
+  if (a?.table !== 'agents') throw new Error('no sample');
+  const before = encodeRow({ ...a, row: { ...a.row, unlisted: null } });
+  t.notOk(before.includes('unlisted'));
+  t.ok(encodeRow({ ...a, row: { ...a.row, unlisted: 'tunnel' } }).includes('unlisted'));
 });
 
 t.test('two rows have one encoding only where they are one row', async (t) => {

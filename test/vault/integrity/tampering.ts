@@ -99,6 +99,11 @@ export const ATTACKS: readonly Attack[] = [
     named: () => /row agt_\w+ of agents/,
   },
   {
+    name: 'an agent allowed to reach what no grant names',
+    apply: (db) => db.exec("UPDATE agents SET unlisted = 'tunnel' WHERE name = 'bot'"),
+    named: () => /row agt_\w+ of agents/,
+  },
+  {
     name: 'an agent inserted',
     apply: (db) => {
       const bot = db.prepare<[], Row>("SELECT * FROM agents WHERE name = 'bot'").get();
