@@ -72,6 +72,11 @@ export class Exchange {
     return persistent && minor === 1 && this.#body.done && !this.#worker.draining;
   }
 
+  /** Whether the agent has a part of its final answer. */
+  get answering(): boolean {
+    return this.#relay?.started === true;
+  }
+
   /** Whether bytes of the body can go on now. */
   get takesBody(): boolean {
     return !this.#body.done && this.#relay !== undefined;

@@ -14,6 +14,9 @@ import type { Worker } from './worker.ts';
 const MAX_HELD = 64 * 1024;
 const MAX_HELD_CHUNKS = 64;
 const LINGER_MS = 1_000;
+/** When an agent that ended its side is looked for: the first write to one that has gone brings a reset, the next fails. */
+const PROBES_MS = [40, 70];
+const PROCESSING = Buffer.from('HTTP/1.1 102 Processing\r\n\r\n', 'latin1');
 
 type Phase = 'handshake' | 'idle' | 'head' | 'exchange' | 'closing';
 
@@ -203,8 +206,17 @@ export class Tunnel {
   #onEnd(): void {
     this.#ended = true;
     if (!this.#exchange) return this.#close();
-    // A whole request is answered still, where the agent said that it only sends no more (half-close).
-    if (this.#exchange.wantsBody || !this.#closeNotify?.announced) this.destroy();
+    // A whole request is answered still, where the agent said that it only sends no more (half-close). Who says so
+    // within an answer wants no more of it.
+    const { answering, wantsBody } = this.#exchange;
+    if (answering || wantsBody || !this.#closeNotify?.announced) return this.destroy();
+    for (const after of PROBES_MS) setTimeout(() => this.#probe(), after);
+  }
+
+  /** Many clients say that they send no more when they go for good: nothing but an answer tells, if only a 102. */
+  #probe(): void {
+    const exchange = this.#exchange;
+    if (exchange && !exchange.answering && exchange.head.minor === 1) this.write(PROCESSING, undefined);
   }
 
   #await(phase: Phase, withinMs: number): void {

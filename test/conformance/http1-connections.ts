@@ -4,6 +4,7 @@ const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: HOST\r\n`;
 const ok = (text: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
 const closing = (text: string) =>
   `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`;
+const PROCESSING = 'HTTP/1.1 102 Processing\r\n\r\n';
 const CHUNKED_OK = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n';
 
 /** A first exchange, after which the connection to the server is one that was used before. */
@@ -75,22 +76,34 @@ export const CONNECTIONS: readonly CarryRow[] = [
       { agent: `${get('/1')}\r\n` },
       { agentEnds: 'half' },
       { upstreamGets: get('/1') + INJECTED },
-      { wait: 50 },
       { upstream: ok('one') },
-      { agentGets: ok('one') },
+      { agentGets: ok('one'), after: PROCESSING },
       { agentSees: 'closed' },
     ],
   },
   {
     item: 'half-close',
-    says: 'and one that comes while the server works',
+    says: 'and while the server works; 102 shows whether the agent is still there',
     steps: [
       { agent: `${get('/1')}\r\n` },
       { upstreamGets: get('/1') + INJECTED },
       { agentEnds: 'half' },
-      { wait: 50 },
+      { wait: 120 },
       { upstream: ok('one') },
-      { agentGets: ok('one') },
+      { agentGets: `${PROCESSING}${PROCESSING}${ok('one')}` },
+      { agentSees: 'closed' },
+    ],
+  },
+  {
+    item: 'half-close',
+    says: 'an agent of HTTP/1.0, which knows no 1xx, gets its answer alone',
+    steps: [
+      { agent: 'GET /1 HTTP/1.0\r\nHost: HOST\r\n\r\n' },
+      { upstreamGets: get('/1') + INJECTED },
+      { agentEnds: 'half' },
+      { wait: 120 },
+      { upstream: ok('one') },
+      { agentGets: closing('one') },
       { agentSees: 'closed' },
     ],
   },
@@ -104,7 +117,7 @@ export const CONNECTIONS: readonly CarryRow[] = [
       { upstream: ok('one') },
       { upstreamGets: get('/2') + INJECTED },
       { upstream: ok('two') },
-      { agentGets: ok('one') + ok('two') },
+      { agentGets: ok('one') + ok('two'), after: PROCESSING },
       { agentSees: 'closed' },
     ],
   },
@@ -118,7 +131,7 @@ export const CONNECTIONS: readonly CarryRow[] = [
       { agentEnds: 'half' },
       { upstreamGets: 'abc' },
       { upstream: ok('one') },
-      { agentGets: ok('one') },
+      { agentGets: ok('one'), after: PROCESSING },
       { agentSees: 'closed' },
     ],
   },
@@ -128,6 +141,17 @@ export const CONNECTIONS: readonly CarryRow[] = [
     steps: [
       { agent: `${get('/1')}\r\n` },
       { upstreamGets: get('/1') + INJECTED },
+      { agentEnds: 'abort' },
+      { upstreamSees: 'gone' },
+    ],
+  },
+  {
+    item: 'abort',
+    says: 'as it does for one that says so with a close_notify, and goes',
+    steps: [
+      { agent: `${get('/1')}\r\n` },
+      { upstreamGets: get('/1') + INJECTED },
+      { agentEnds: 'half' },
       { agentEnds: 'abort' },
       { upstreamSees: 'gone' },
     ],

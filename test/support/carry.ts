@@ -11,7 +11,11 @@ export const SECRET = 'sesame-open-0123456789abcdef';
 export type Step =
   | { readonly agent: string }
   | { readonly agentEnds: 'half' | 'abort' }
-  | { readonly agentGets: string }
+  | {
+      readonly agentGets: string;
+      /** May stand before it, any number of times. */
+      readonly after?: string;
+    }
   | { readonly agentSees: Ending }
   | { readonly upstream: string }
   | { readonly upstreamEnds: 'closed' | 'cut' | 'reset' }
@@ -122,8 +126,13 @@ async function take(
   forget: () => void,
 ): Promise<{ expected: string; found: string } | undefined> {
   if ('agent' in step) agent.send(step.agent);
-  else if ('agentGets' in step) return compare(step.agentGets, await read(agent, step.agentGets));
-  else if ('agentSees' in step) return compareEnd(step.agentSees, agent);
+  else if ('agentGets' in step) {
+    const { agentGets, after = '' } = step;
+    let found = await read(agent, agentGets);
+    while (after !== '' && found.startsWith(after))
+      found = found.slice(after.length) + (await agent.read(after.length));
+    return compare(agentGets, found);
+  } else if ('agentSees' in step) return compareEnd(step.agentSees, agent);
   else if ('agentEnds' in step) step.agentEnds === 'half' ? agent.socket.end() : agent.socket.destroy();
   else if ('upstream' in step) (await server()).send(step.upstream);
   else if ('upstreamGets' in step)

@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import http from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import t from 'tap';
+import { Carrier, SECRET } from '../support/carry.ts';
+import { makeCa, makeServerCert } from '../support/certificates.ts';
+import { countInMemory } from '../support/process-memory.ts';
+import { startTlsServer } from '../support/tls-server.ts';
+import { tcpUnder } from '../support/wire.ts';
+import { TestWorker } from '../support/worker.ts';
+
+const SOON_MS = 100;
+const ABORTS = 500;
+const AT_ONCE = 6;
+
+/** How long until `ended` says so; more than `SOON_MS` where it does not. */
+async function until(ended: () => Promise<unknown>): Promise<number> {
+  const begun = performance.now();
+  await ended();
+  return performance.now() - begun;
+}
+
+t.test('each side’s abort reaches the other within 100 ms', async (t) => {
+  const carrier = await Carrier.start(['a.test']);
+  t.teardown(() => carrier.stop());
+  const head = 'POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n';
+  const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf';
+
+  for (const [state, sent, answered] of [
+    ['while the body comes', `${head}half`, ''],
+    ['while the server works', `${head}whole body`, ''],
+    ['within the answer', `${head}whole body`, answer],
+  ] as const) {
+    for (const how of ['destroy', 'reset', 'end and destroy'] as const) {
+      const agent = await carrier.agent('a.test');
+      agent.send(sent);
+      const upstream = await carrier.upstream('a.test');
+      await upstream.readTo(sent.slice(-4));
+      upstream.send(answered);
+      await agent.read(answered.length);
+      if (how === 'destroy') agent.socket.destroy();
+      else if (how === 'end and destroy') agent.socket.end(() => agent.socket.destroy());
+      else tcpUnder(agent.socket).resetAndDestroy();
+      t.ok((await until(() => upstream.finish())) < SOON_MS, `the agent’s ${how} ${state}`);
+    }
+    for (const how of ['destroy', 'reset'] as const) {
+      const agent = await carrier.agent('a.test');
+      agent.send(sent);
+      const upstream = await carrier.upstream('a.test');
+      await upstream.readTo(sent.slice(-4));
+      upstream.send(answered);
+      await agent.read(answered.length);
+      if (how === 'destroy') upstream.socket.destroy();
+      else tcpUnder(upstream.socket).resetAndDestroy();
+      if (answered === '') {
+        t.ok((await until(() => agent.readTo(' 502 '))) < SOON_MS, `the server’s ${how} ${state}`);
+      } else {
+        t.ok((await until(() => agent.finish())) < SOON_MS, `the server’s ${how} ${state}`);
+      }
+      agent.socket.destroy();
+    }
+  }
+});
+
+/** A server that answers at any time, with anything, in pieces, or not at all; and how many requests it works on. */
+async function startMoodyServer() {
+  const ca = makeCa();
+  let working = 0;
+  let seen = 0;
+  const server = http.createServer((request, response) => {
+    working++;
+    seen++;
+    response.on('close', () => working--);
+    request.resume();
+    const mood = Math.random();
+    if (mood < 0.2) return; // never
+    const timer = setTimeout(async () => {
+      response.writeHead(200, mood < 0.5 ? { 'content-length': 3_000 } : {});
+      for (let piece = 0; piece < 3 && !response.destroyed; piece++) {
+        response.write(randomBytes(1_000));
+        await delay(Math.random() * 5);
+      }
+      if (mood < 0.9) response.end();
+    }, Math.random() * 10);
+    response.on('close', () => clearTimeout(timer));
+  });
+  server.on('clientError', (_, socket) => socket.destroy());
+  const tls = await startTlsServer(makeServerCert(ca, 'a.test'), (socket) =>
+    server.emit('connection', socket),
+  );
+  return { ca, tls, working: () => working, seen: () => seen };
+}
+
+t.test('500 aborts at random moments leave nothing behind', async (t) => {
+  const server = await startMoodyServer();
+  const worker = await TestWorker.start({
+    upstreams: { 'a.test:443': server.tls.port },
+    upstreamCa: server.ca.cert,
+    rules: [{ host: 'a.test' }],
+    secrets: { 'credential-1': { token: SECRET } },
+  });
+  t.teardown(async () => {
+    await worker.stop();
+    await server.tls.close();
+  });
+  const pid = worker.process.pid ?? 0;
+  const descriptors = (): number => readdirSync(`/proc/${pid}/fd`).length;
+  await (await worker.tunnel('a.test:443')).destroy();
+  await delay(100);
+  const before = descriptors();
+
+  const requests = [
+    'GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n',
+    'GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n',
+    'PUT /3 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 99\r\n\r\nshort',
+    'POST /4 HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+    'GET /5 HTTP/1.1\r\nHost: a.te',
+  ];
+  const abort = async (index: number): Promise<void> => {
+    if (index % 10 === 0) return void (await worker.connect('a.test:443')).destroy(); // without a handshake
+    const agent = await worker.tunnel('a.test:443');
+    agent.on('error', () => {});
+    agent.resume();
+    agent.write(requests[index % requests.length] ?? '');
+    await delay(Math.random() ** 2 * 200);
+    if (index % 3 === 0)
+      agent.end(() => agent.destroy()); // as Go and Java do
+    else if (index % 3 === 1) agent.destroy();
+    else tcpUnder(agent).resetAndDestroy();
+  };
+  let next = 0;
+  const run = async (): Promise<void> => {
+    while (next < ABORTS) await abort(next++);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, run));
+  t.ok(server.seen() > ABORTS / 4, `the server saw ${server.seen()} requests`);
+
+  for (let i = 0; i < 50 && server.working() > 0; i++) await delay(50);
+  t.equal(server.working(), 0, 'the server works on none of them any more');
+  await delay(50);
+  const idle = server.tls.open();
+  t.equal(descriptors() - before, idle, `${idle} idle connections to the server and no other descriptor`);
+
+  await worker.change((snapshot) => ({ rules: snapshot.rules.map((rule) => ({ ...rule, version: 2 })) }));
+  t.same(countInMemory(pid, [Buffer.from(SECRET)]), [0], 'no lease holds the credential');
+  const records = worker.journal.split('\n').filter((line) => line.startsWith('{"type":"'));
+  const ids = (type: string) =>
+    records.map((line) => JSON.parse(line)).filter((record) => record.type === type);
+  const forwarded = ids('request').filter(({ decision }) => decision === 'injected');
+  t.equal(ids('outcome').length, forwarded.length, 'every request that was recorded has its outcome');
+});
