@@ -8,7 +8,6 @@ import type { Metrics } from './metrics.ts';
 import { PolicyTable } from './policy/match.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
-import type { Tunnel } from './tunnel.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { type VaultClient, vaultUnavailable } from './vault-client.ts';
 
@@ -17,6 +16,18 @@ const VAULT_GRACE_MS = 5_000;
 const TICK_MS = 500;
 /** A burst of new connections is slowed down rather than refused, up to this much. */
 const TURN_MS = 1_000;
+
+/** What an agent has open, as the worker looks after it. */
+export interface Connection {
+  /** The agent's id. */
+  readonly agent: string;
+  /** Asked twice a second; `now` as of performance.now(). */
+  checkDeadlines(now: number): void;
+  /** A new policy is in force. */
+  recheck(): void;
+  /** Finish what is being carried, and no more. */
+  drain(): void;
+}
 
 export interface Stages {
   readonly vault: VaultClient;
@@ -36,7 +47,7 @@ export class Worker {
   readonly settings: WorkerSettings;
   readonly stages: Stages;
   readonly metrics: Metrics;
-  readonly tunnels = new Set<Tunnel>();
+  readonly tunnels = new Set<Connection>();
   readonly #tunnelsOf = new Map<string, number>();
   readonly #tunnelRate: RateLimit;
   #policy: PolicyTable;
@@ -94,7 +105,7 @@ export class Worker {
   }
 
   /** Counts the tunnel in. Throws rate_limited where its agent has too many. */
-  admit(tunnel: Tunnel): void {
+  admit(tunnel: Connection): void {
     const open = this.#tunnelsOf.get(tunnel.agent) ?? 0;
     const most = this.settings.limits.tunnelsPerAgent;
     if (open >= most) {
@@ -108,7 +119,7 @@ export class Worker {
     this.tunnels.add(tunnel);
   }
 
-  dismiss(tunnel: Tunnel): void {
+  dismiss(tunnel: Connection): void {
     if (!this.tunnels.delete(tunnel)) return;
     const open = this.#tunnelsOf.get(tunnel.agent) ?? 1;
     if (open > 1) this.#tunnelsOf.set(tunnel.agent, open - 1);

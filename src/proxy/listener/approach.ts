@@ -59,7 +59,7 @@ export class Approach {
     } catch (error) {
       const refusal = asSallyportError(error);
       this.worker.metrics.problem(refusal.code); // nobody is known whom a record could name
-      this.#refuse(refusal);
+      this.deny(refusal);
     }
   };
 
@@ -104,10 +104,11 @@ export class Approach {
 
   /** Records a refusal, then answers with it and closes. */
   refuse(asked: Asked, error: SallyportError): void {
-    this.worker.stages.journal.refusal(asked, error, (unwritten) => this.#refuse(unwritten ?? error));
+    this.worker.stages.journal.refusal(asked, error, (unwritten) => this.deny(unwritten ?? error));
   }
 
-  #refuse(error: SallyportError): void {
+  /** The same for what is on record already. */
+  deny(error: SallyportError): void {
     if (this.#way) this.close(this.#way.refusal(error));
   }
 
@@ -135,6 +136,6 @@ export class Approach {
     this.worker.metrics.limit('slow_approach');
     this.worker.metrics.problem(error.code);
     this.#way ??= new HttpWay(this);
-    this.#refuse(error);
+    this.deny(error);
   }
 }

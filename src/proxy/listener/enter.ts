@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SallyportError } from '../../errors.ts';
 import type { Authority } from '../http/target.ts';
+import { Passage } from '../passage.ts';
 import { authenticate } from '../policy/authenticate.ts';
 import type { PolicyAgent, PolicyTable } from '../policy/match.ts';
 import { type Refusal, refuseDestination, refuseIntegrity } from '../policy/refusal.ts';
+import { asSallyportError } from '../problem.ts';
 import { Tunnel } from '../tunnel.ts';
 import type { Worker } from '../worker.ts';
 import type { Approach } from './approach.ts';
@@ -31,7 +33,19 @@ export async function enter(
   for (;;) {
     const { policy } = worker;
     const agent = known(policy, who);
-    requireDestination(worker, agent, to);
+    requireServing(worker);
+    if (policy.passes(agent.id, to.host, to.port)) {
+      const passage = new Passage(worker, { agent, token: who.token, ...to });
+      worker.admit(passage);
+      try {
+        await passage.connect('CONNECT');
+      } catch (error) {
+        return approach.deny(asSallyportError(error));
+      }
+      const socket = approach.handOver(established, rest);
+      return socket ? passage.open(socket) : passage.destroy('client_closed');
+    }
+    requireDestination(policy, agent, to);
     const context = await worker.stages.leaves.context(agent.id, to.host, to.port, who.token);
     if (worker.policy !== policy) continue; // rights may have gone while the certificate was made
     const tunnel = new Tunnel(worker, { agent, token: who.token, ...to });
@@ -49,13 +63,15 @@ function known(policy: PolicyTable, { name, token }: Identity): PolicyAgent {
   throw new SallyportError('proxy_auth_required', 'The token of this agent has just been replaced.');
 }
 
-/** Throws unless the agent may have a tunnel to that host and port. */
-function requireDestination(worker: Worker, agent: PolicyAgent, { host, port }: Authority): void {
+function requireServing(worker: Worker): void {
   if (worker.draining)
     throw new SallyportError('draining', 'The proxy is stopping: try again in a few seconds.');
   const unavailable = worker.refusal();
   if (unavailable) throw unavailable;
-  const { policy } = worker;
+}
+
+/** Throws unless a rule of the agent names that host and port. */
+function requireDestination(policy: PolicyTable, agent: PolicyAgent, { host, port }: Authority): void {
   const refuse = ({ code, message }: Refusal): never => {
     throw new SallyportError(code, message);
   };

@@ -86,6 +86,13 @@ export class PolicyTable {
     return known ? 'other-port' : 'none';
   }
 
+  /** Whether the agent may reach the host without a credential: no rule of its names it, at whatever port. */
+  passes(agentId: string, host: string, port: number): boolean {
+    const agent = this.#byId.get(agentId);
+    if (this.integrity !== null || agent?.integrity !== null) return false;
+    return agent.unlisted === 'tunnel' && this.destination(agentId, host, port) === 'none';
+  }
+
   /**
    * The one rule for a request, or why there is none. The most specific wins: exact host, then "*.", then "**."
    * (longest first); then the longest path pattern; then a rule that lists the method. What still ties between two
