@@ -19,7 +19,7 @@ export class WorkerPeer {
   answering = true;
   closed = false;
   readonly #socket: net.Socket;
-  readonly #waiting = new Map<number, (answer: PeerAnswer) => void>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<PeerAnswer>>();
   #nextId = 1;
 
   constructor(socket: net.Socket) {
@@ -28,7 +28,7 @@ export class WorkerPeer {
       if (kind === KIND.reply || kind === KIND.failure) {
         const copies = parts.map((part) => Buffer.from(part));
         const code = kind === KIND.failure ? String(Object(header).code) : undefined;
-        this.#waiting.get(id)?.({ code, header, parts: copies });
+        this.#waiting.get(id)?.resolve({ code, header, parts: copies });
         this.#waiting.delete(id);
         return;
       }
@@ -41,6 +41,8 @@ export class WorkerPeer {
     socket.on('error', () => {});
     socket.on('close', () => {
       this.closed = true;
+      for (const { reject } of this.#waiting.values()) reject(new Error('The vault closed the channel.'));
+      this.#waiting.clear();
     });
     socket.resume();
   }
@@ -53,11 +55,12 @@ export class WorkerPeer {
   }
 
   ask(message: FromWorker, parts: readonly Buffer[]): Promise<PeerAnswer> {
+    if (this.closed) return Promise.reject(new Error('The vault has closed the channel.'));
     const id = this.#nextId++;
-    return new Promise((resolve) => {
-      this.#waiting.set(id, resolve);
-      this.#socket.write(encodeFrame(id, KIND.request, message, parts));
-    });
+    const waiting = Promise.withResolvers<PeerAnswer>();
+    this.#waiting.set(id, waiting);
+    this.#socket.write(encodeFrame(id, KIND.request, message, parts));
+    return waiting.promise;
   }
 
   event(message: FromWorker): void {

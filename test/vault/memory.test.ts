@@ -8,7 +8,7 @@ import { ACME, install, TestVault } from '../support/vault.ts';
 t.setTimeout(120_000);
 const installation = await install();
 const vault = await TestVault.start(installation);
-const worker = await vault.worker();
+let worker = await vault.worker();
 t.teardown(async () => {
   await vault.stop();
   installation.remove();
@@ -19,6 +19,15 @@ const { token } = await vault.addAgent('bot');
 const ROUNDS = 100;
 const secret = `marker-${randomBytes(24).toString('hex')}`;
 const needles = [Buffer.from(secret, 'latin1'), Buffer.from(secret, 'utf16le')];
+/** Scanning blocks this process for as long as a vault waits for a worker: the next worker is a new one. */
+const scan = async (
+  child: { pid?: number | undefined } | undefined,
+  needles: readonly Buffer[],
+): Promise<number[]> => {
+  const counts = countInMemory(pid(child), needles);
+  worker = await vault.worker();
+  return counts;
+};
 const pid = (child: { pid?: number | undefined } | undefined): number => child?.pid ?? -1;
 
 t.test('the scan finds what is there', async (t) => {
@@ -31,8 +40,8 @@ t.test('a secret that was set and released leaves no copy in the vault or the ke
     const { parts, code } = await worker.askSecret(token);
     if (code !== undefined || String(parts[0]) !== secret) throw new Error(`not released: ${code}`);
   }
-  t.same(countInMemory(pid(vault.process), needles), [0, 0], 'vault');
-  t.same(countInMemory(pid(vault.keyholder), needles), [0, 0], 'keyholder');
+  t.same(await scan(vault.process, needles), [0, 0], 'vault');
+  t.same(await scan(vault.keyholder, needles), [0, 0], 'keyholder');
 });
 
 t.test('nor does one that is refused, moved or replaced', async (t) => {
@@ -43,7 +52,7 @@ t.test('nor does one that is refused, moved or replaced', async (t) => {
   });
   t.equal(String((await worker.askSecret(token)).parts[0]), secret);
   await vault.setCredential('acme', { token: 'another' });
-  t.same(countInMemory(pid(vault.process), needles), [0, 0]);
+  t.same(await scan(vault.process, needles), [0, 0]);
 });
 
 t.test("nor is it, or the agent's token, in a file or an environment", async (t) => {
@@ -59,9 +68,5 @@ t.test("nor is it, or the agent's token, in a file or an environment", async (t)
     }
   }
   t.equal(readFileSync(`/proc/${pid(vault.process)}/environ`).length, 0);
-  t.same(
-    countInMemory(pid(vault.process), [token]),
-    [0],
-    'the token neither: workers show it, the vault hashes it',
-  );
+  t.same(await scan(vault.process, [token]), [0], 'the token neither: workers show it, the vault hashes it');
 });
