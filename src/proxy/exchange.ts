@@ -7,6 +7,8 @@ import type { BodyReader, RequestHead } from './http/message.ts';
 import { splitPath } from './http/target.ts';
 import { type CompiledInjection, compileInjection } from './injection/registry.ts';
 import { writeRequestHead } from './injection/request-head.ts';
+import { PASSED } from './policy/match.ts';
+import type { Refusal } from './policy/refusal.ts';
 import { asSallyportError, problemResponse } from './problem.ts';
 import { Relay } from './relay.ts';
 import type { Lease } from './secrets/hot-secrets.ts';
@@ -16,6 +18,10 @@ import { secretKey, type Worker } from './worker.ts';
 
 /** RFC 9110, 9.2.2: what may be sent again when a connection that was idle turns out to be dead. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+
+/** What stands for the lease and the record of a credential where a request goes without one. */
+const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
+const WITHOUT = { service: null, credential: null, version: null };
 
 /** Turns of the event loop: one is the rule. */
 const SETTLE_TURNS = 3;
@@ -87,7 +93,7 @@ export class Exchange {
       this.#rule = this.#decide();
       this.#checkBodySize(this.head.framing.kind === 'length' ? this.head.framing.length : 0);
       if (this.head.framing.kind === 'chunked') this.#body = this.#guardTrailers(this.#rule);
-      this.#lease = this.#worker.stages.secrets.get(secretKey(this.#rule.credential, this.#rule.version));
+      this.#lease = this.#hotSecret(this.#rule);
       this.#upstream = this.#worker.stages.pool.takeIdle(this.#destination(this.#rule));
       if (this.#lease && this.#upstream) this.#commit(this.#rule);
       else void this.#prepare(this.#rule);
@@ -112,16 +118,25 @@ export class Exchange {
       const why = 'Max-Forwards is not supported, so nothing was sent: leave it out.';
       throw new SallyportError('method_not_supported', why);
     }
-    if (this.#misdirected || !isFor(head, tunnel.host, tunnel.port, tunnel.authority)) {
+    if (this.#misdirected || !isFor(head, tunnel.host, tunnel.port, tunnel.scheme, tunnel.authority)) {
       throw new SallyportError(
         'misdirected_request',
         `The request names another host than the tunnel to ${tunnel.host}: open a tunnel to the host that you mean.`,
       );
     }
     this.#revision = this.#worker.policy.revision;
-    const found = this.#worker.policy.match(tunnel.agent, tunnel.host, tunnel.port, head.method, this.#path);
+    const found = this.#match();
     if ('code' in found) throw new SallyportError(found.code, found.message);
     return found;
+  }
+
+  #match(): Rule | Refusal {
+    const { policy } = this.#worker;
+    const { agent, host, port, scheme } = this.tunnel;
+    const { method } = this.head;
+    return scheme === 'https'
+      ? policy.match(agent, host, port, method, this.#path)
+      : policy.matchPlain(agent, host, port, method, this.#path);
   }
 
   /** Throws content_too_large where a body of so many bytes, or more, is beyond the limit of its service. */
@@ -141,8 +156,14 @@ export class Exchange {
     return createBodyReader(this.head.framing, 'request', this.#worker.settings.limits, names);
   }
 
+  #hotSecret(rule: Rule): Lease | undefined {
+    if (rule === PASSED) return NO_SECRET;
+    return this.#worker.stages.secrets.get(secretKey(rule.credential, rule.version));
+  }
+
   #destination(rule: Rule) {
     return {
+      plain: this.tunnel.scheme === 'http',
       host: this.tunnel.host,
       port: this.tunnel.port,
       agent: this.tunnel.agent,
@@ -189,10 +210,10 @@ export class Exchange {
       host: tunnel.host,
       port: tunnel.port,
       path: this.#path,
-      service: rule.service,
-      credential: rule.credential,
-      version: rule.version,
-      decision: 'injected' as const,
+      ...(rule === PASSED
+        ? WITHOUT
+        : { service: rule.service, credential: rule.credential, version: rule.version }),
+      decision: rule === PASSED ? ('passed' as const) : ('injected' as const),
       reason: rule.id,
     };
     this.#record = this.#worker.stages.journal.intent(intent, (error) => {
@@ -229,9 +250,11 @@ export class Exchange {
         target: originForm(head),
         injection,
         fields: lease.fields,
-        identityOnly: true,
+        identityOnly: rule !== PASSED,
+        authority: tunnel.authority,
+        room: upstream.headRoom,
       };
-      bytes = writeRequestHead({ ...outgoing, authority: tunnel.authority }).bytes;
+      bytes = writeRequestHead(outgoing).bytes;
       relay = new Relay(this, tunnel, upstream, scrubTargets(lease, injection));
     } catch (error) {
       return this.#answer(asSallyportError(error));
@@ -321,8 +344,7 @@ export class Exchange {
     const { policy } = this.#worker;
     const rule = this.#rule;
     if (!rule || policy.revision === this.#revision) return false;
-    const { agent, host, port } = this.tunnel;
-    const found = policy.match(agent, host, port, this.head.method, this.#path);
+    const found = this.#match();
     this.#revision = policy.revision;
     return 'code' in found || found.credential !== rule.credential || found.version !== rule.version;
   }

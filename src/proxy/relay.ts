@@ -25,7 +25,7 @@ export class Relay implements UpstreamHandler {
   readonly #exchange: Exchange;
   readonly #tunnel: Tunnel;
   readonly #upstream: UpstreamConnection;
-  readonly #reader = new ResponseReader(RESPONSE_LIMITS);
+  readonly #reader: ResponseReader;
   readonly #scrubber: Scrubber;
   readonly #owned: readonly Buffer[];
   #head: ResponseHead | undefined;
@@ -51,6 +51,9 @@ export class Relay implements UpstreamHandler {
     this.#exchange = exchange;
     this.#tunnel = tunnel;
     this.#upstream = upstream;
+    upstream.reader ??= new ResponseReader(RESPONSE_LIMITS);
+    this.#reader = upstream.reader;
+    this.#reader.reset();
     this.#reader.expect(exchange.head.method);
     this.#owned = targets.owned;
     this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) =>

@@ -18,6 +18,8 @@ export interface OutgoingHead {
   readonly upgrade?: boolean;
   /** Host[:port], needed for an HTTP/1.0 request without a Host field (`head.host` is -1). */
   readonly authority?: string;
+  /** Where to write the head if it fits, nobody else's until it is wiped. */
+  readonly room?: Buffer;
 }
 
 /** Dropped whatever Connection says (RFC 9110, 7.6.1). Of TE, "trailers" is said anew. */
@@ -61,7 +63,8 @@ export function writeRequestHead(request: OutgoingHead): { bytes: Buffer; length
   const connection = upgrade ? UPGRADE_LINE : takesTrailers ? TRAILERS_LINES : undefined;
   if (connection) length += connection.length;
 
-  const out = allocateSecret(length);
+  const { room } = request;
+  const out = room && room.length >= length ? room.subarray(0, length) : allocateSecret(length);
   let at = out.write(head.method, 0, 'latin1');
   out[at++] = 0x20;
   at += Buffer.isBuffer(target) ? target.copy(out, at) : head.bytes.copy(out, at, target.start, target.end);
