@@ -8,12 +8,10 @@ import tls from 'node:tls';
  * counter; whoever looks does so in a later turn than that of the data before, since data and close_notify may come
  * together, and are then told of in one turn.
  *
- * Bytes that are no record, and an end that is read in one turn with the last data, pass for a close_notify. Without
- * TLS every end does.
+ * Bytes that are no record, and an end that is read in one turn with the last data, pass for a close_notify.
  */
 export class CloseNotify {
   readonly #secure: boolean;
-  readonly #isTls: boolean;
   readonly #counter: { readonly bytesRead: number } | undefined;
   #seen = -1;
   #looking = false;
@@ -42,7 +40,6 @@ export class CloseNotify {
   /** Asked at the end of the stream; false where nothing is known. */
   get announced(): boolean {
     if (!this.#secure) return true;
-    if (!this.#isTls) return true;
     return this.#counter !== undefined && (this.#looking || this.#counter.bytesRead > this.#seen);
   }
 }
