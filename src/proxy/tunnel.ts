@@ -1,9 +1,10 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import { SallyportError } from '../errors.ts';
-import { authorityText } from './authority.ts';
+import { authorityText, type Scheme } from './authority.ts';
 import { CloseNotify } from './close-notify.ts';
 import { Exchange } from './exchange.ts';
+import type { RequestHead } from './http/message.ts';
 import { RequestReader } from './http/request.ts';
 import { canonicalHost } from './http/target.ts';
 import { authenticate } from './policy/authenticate.ts';
@@ -20,21 +21,31 @@ const PROCESSING = Buffer.from('HTTP/1.1 102 Processing\r\n\r\n', 'latin1');
 
 type Phase = 'handshake' | 'idle' | 'head' | 'exchange' | 'closing';
 
+/** Where a request goes, and the token that it was sent with. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+  readonly token: Buffer;
+}
+
 /**
  * One agent's way to one host and port, TLS ended here: reads requests one after another, each an Exchange, answers
- * in order. Rights are not decided here: every request is.
+ * in order. Rights are not decided here: every request is. Without TLS, each request may say itself where it goes.
  */
 export class Tunnel {
   readonly worker: Worker;
   readonly agent: string;
-  readonly host: string;
-  readonly port: number;
-  readonly token: Buffer;
-  /** How a request to this tunnel's host and port names them. */
-  readonly authority: string;
+  /** Of the request in hand, as are host, port and token. */
+  scheme: Scheme = 'https';
+  host: string;
+  port: number;
+  token: Buffer;
+  /** How a request to this host and port names them. */
+  authority: string;
+  #placeOf: ((head: RequestHead) => Place) | undefined;
   #agentName: string;
   #raw: net.Socket | undefined;
-  #socket: tls.TLSSocket | undefined;
+  #socket: net.Socket | undefined;
   #closeNotify: CloseNotify | undefined;
   readonly #reader: RequestReader;
   #exchange: Exchange | undefined;
@@ -56,7 +67,7 @@ export class Tunnel {
     this.host = to.host;
     this.port = to.port;
     this.token = to.token;
-    this.authority = authorityText(to.host, to.port);
+    this.authority = authorityText(to.host, to.port, this.scheme);
     this.#reader = new RequestReader(worker.settings.limits);
     this.#deadline = performance.now() + worker.settings.limits.handshakeTimeoutMs;
   }
@@ -68,14 +79,27 @@ export class Tunnel {
   /** Takes the connection over, its CONNECT answered. */
   open(raw: net.Socket, secureContext: tls.SecureContext): void {
     const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
-    this.#raw = raw;
-    this.#socket = socket;
-    this.#closeNotify = new CloseNotify(socket, raw);
     raw.on('error', () => this.destroy());
     raw.on('close', () => this.destroy());
+    socket.on('secure', () => this.#secured(socket));
+    this.#take(socket, raw);
+  }
+
+  /** The same without TLS. `placeOf` says where a request goes; throws where it may not be made here. */
+  openPlain(socket: net.Socket, placeOf: (head: RequestHead) => Place): void {
+    this.scheme = 'http';
+    this.#placeOf = placeOf;
+    this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
+    this.#take(socket, undefined);
+    socket.resume();
+  }
+
+  #take(socket: net.Socket, under: net.Socket | undefined): void {
+    this.#raw = under ?? socket;
+    this.#socket = socket;
+    this.#closeNotify = new CloseNotify(socket, under);
     socket.on('error', () => this.destroy());
     socket.on('close', () => this.destroy());
-    socket.on('secure', () => this.#secured(socket));
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('end', () => this.#onEnd());
     socket.on('drain', () => this.#exchange?.agentDrained());
@@ -118,6 +142,7 @@ export class Tunnel {
           return;
         }
         at = end;
+        if (this.#placeOf) this.#goTo(this.#placeOf(this.#reader.head));
       } catch (error) {
         return this.#refuseUnread(asSallyportError(error));
       }
@@ -125,6 +150,14 @@ export class Tunnel {
       this.#exchange = new Exchange(this, this.#reader.head, this.#misdirected);
       this.#exchange.start();
     }
+  }
+
+  #goTo({ host, port, token }: Place): void {
+    if (token !== this.token) this.token.fill(0);
+    this.token = token;
+    this.host = host;
+    this.port = port;
+    this.authority = authorityText(host, port, this.scheme);
   }
 
   #hold(chunk: Buffer, at: number): void {
@@ -188,7 +221,9 @@ export class Tunnel {
   /** A head that cannot be read: recorded, answered, closed. */
   #refuseUnread(error: SallyportError): void {
     this.#phase = 'closing';
-    const asked = { agent: this.#agentName, method: '', host: this.host, port: this.port, path: '' };
+    // Without TLS it is the head that says where to: what stands here is of the request before.
+    const { host, port } = this.#placeOf ? { host: '', port: 0 } : this;
+    const asked = { agent: this.#agentName, method: '', host, port, path: '' };
     this.worker.stages.journal.refusal(asked, error, () => {
       this.write(problemResponse(error, { close: true, bodiless: false, reason: false }), undefined);
       this.#close();

@@ -9,11 +9,18 @@ import { asSallyportError } from '../problem.ts';
 import { Tunnel } from '../tunnel.ts';
 import type { Worker } from '../worker.ts';
 import type { Approach } from './approach.ts';
+import type { Identity } from './proxy-credentials.ts';
 
-/** Who an agent says it is. Whoever holds `token` last wipes it. */
-export interface Identity {
-  readonly name: string;
-  readonly token: Buffer;
+/** An agent that is known, and the token by which it is. */
+export interface Entrant extends Identity {
+  readonly agent: PolicyAgent;
+}
+
+/** Waits until the agent may open another connection. Throws rate_limited; proxy_auth_required where it has gone. */
+export async function takeTurn(worker: Worker, who: Identity): Promise<Entrant> {
+  const wait = worker.turn(known(worker.policy, who).id);
+  if (wait > 0) await delay(wait);
+  return { ...who, agent: known(worker.policy, who) };
 }
 
 /**
@@ -28,33 +35,32 @@ export async function enter(
   rest: Buffer,
 ): Promise<void> {
   const { worker } = approach;
-  const wait = worker.turn(known(worker.policy, who).id);
-  if (wait > 0) await delay(wait);
   for (;;) {
     const { policy } = worker;
     const agent = known(policy, who);
+    const at = { agent, token: who.token, ...to };
     requireServing(worker);
-    if (policy.passes(agent.id, to.host, to.port)) {
-      const passage = new Passage(worker, { agent, token: who.token, ...to });
-      worker.admit(passage);
-      try {
-        await passage.connect('CONNECT');
-      } catch (error) {
-        return approach.deny(asSallyportError(error));
-      }
-      const socket = approach.handOver(established, rest);
-      return socket ? passage.open(socket) : passage.destroy('client_closed');
-    }
+    if (policy.passes(agent.id, to.host, to.port))
+      return pass(approach, new Passage(worker, at), established, rest);
     requireDestination(policy, agent, to);
     const context = await worker.stages.leaves.context(agent.id, to.host, to.port, who.token);
     if (worker.policy !== policy) continue; // rights may have gone while the certificate was made
-    const tunnel = new Tunnel(worker, { agent, token: who.token, ...to });
+    const tunnel = new Tunnel(worker, at);
     worker.admit(tunnel);
     const socket = approach.handOver(established, rest);
-    if (socket) tunnel.open(socket, context);
-    else tunnel.destroy();
-    return;
+    return socket ? tunnel.open(socket, context) : tunnel.destroy();
   }
+}
+
+async function pass(approach: Approach, passage: Passage, established: Buffer, rest: Buffer): Promise<void> {
+  approach.worker.admit(passage);
+  try {
+    await passage.connect('CONNECT');
+  } catch (error) {
+    return approach.deny(asSallyportError(error));
+  }
+  const socket = approach.handOver(established, rest);
+  return socket ? passage.open(socket) : passage.destroy('client_closed');
 }
 
 function known(policy: PolicyTable, { name, token }: Identity): PolicyAgent {
@@ -63,7 +69,8 @@ function known(policy: PolicyTable, { name, token }: Identity): PolicyAgent {
   throw new SallyportError('proxy_auth_required', 'The token of this agent has just been replaced.');
 }
 
-function requireServing(worker: Worker): void {
+/** Throws while this worker takes nothing on. */
+export function requireServing(worker: Worker): void {
   if (worker.draining)
     throw new SallyportError('draining', 'The proxy is stopping: try again in a few seconds.');
   const unavailable = worker.refusal();

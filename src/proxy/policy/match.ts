@@ -6,11 +6,31 @@ import {
   refuseAmbiguousPath,
   refuseDestination,
   refuseIntegrity,
+  refusePlain,
   refuseRequest,
   refuseTie,
 } from './refusal.ts';
 
 export type { Destination, Refusal };
+
+const HTTP = 80;
+const HTTPS = 443;
+
+/** What stands for a rule where a request is passed on without a credential. */
+export const PASSED: Rule = {
+  id: 'unlisted',
+  agent: '',
+  service: '',
+  credential: '',
+  version: 0,
+  hosts: [],
+  methods: [],
+  paths: [],
+  inject: [],
+  plainHttp: true,
+  bodyBytes: null,
+  integrity: null,
+};
 
 export interface PolicyAgent {
   readonly id: string;
@@ -91,6 +111,19 @@ export class PolicyTable {
     const agent = this.#byId.get(agentId);
     if (this.integrity !== null || agent?.integrity !== null) return false;
     return agent.unlisted === 'tunnel' && this.destination(agentId, host, port) === 'none';
+  }
+
+  /**
+   * The same as `match` for a request without TLS: a rule whose service allows that, or PASSED where the agent may
+   * reach what no rule names.
+   */
+  matchPlain(agentId: string, host: string, port: number, method: string, path: string): Rule | Refusal {
+    if (this.passes(agentId, host, port)) return PASSED;
+    const found = this.match(agentId, host, port, method, path);
+    if (!('code' in found)) return found.plainHttp ? found : refusePlain(host);
+    // The address of a granted host with the scheme forgotten.
+    const isSecure = port === HTTP && typeof this.destination(agentId, host, HTTPS) !== 'string';
+    return isSecure ? refusePlain(host) : found;
   }
 
   /**

@@ -20,6 +20,14 @@ export function refuseDestination(
   };
 }
 
+/** The host is granted, but its credential goes out over TLS alone. */
+export function refusePlain(host: string): Refusal {
+  return {
+    code: 'policy_denied',
+    message: `The credential for ${host} does not go out over plain http, so nothing was sent; the key is healthy: ask for the https:// address.`,
+  };
+}
+
 /** The host is granted, but not this method and path. */
 export function refuseRequest(
   agent: string,
