@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import type net from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { type ChildKind, type Isolation, programPath } from './isolation.ts';
+import type { ChildKind, Isolation } from './isolation.ts';
 
 /** A process that the supervisor started. */
 export interface Child {
@@ -42,9 +42,9 @@ export const JOURNAL = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
 const WIPE_FREED_MEMORY = { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' };
 
 /**
- * Starts a child with an otherwise empty environment (but what its PKCS#11 module needs) and exactly these descriptors: 0 its
- * file, 1 and 2 our stderr, 3 its channel, 4 its data folder, 5 the program's folder. The channel's socket is ours
- * no longer afterwards. Rejects with what open and spawn throw.
+ * Starts a child with an otherwise empty environment (but what its PKCS#11 module needs) and exactly these descriptors:
+ * 0 its file, 1 and 2 our stderr, 3 its channel, 4 its data folder, 5 the program's folder where it needs it. The
+ * channel's socket is ours no longer afterwards. Rejects with what open and spawn throw.
  */
 export async function startChild(plan: ChildPlan, isolation: Isolation): Promise<Child> {
   const opened: number[] = [];
@@ -55,10 +55,10 @@ export async function startChild(plan: ChildPlan, isolation: Isolation): Promise
   };
   try {
     const folder = constants.O_RDONLY | constants.O_DIRECTORY;
-    const { file, args, reportsPid } = isolation.command(plan.kind, [programPath(plan.entry), ...plan.args]);
+    const { file, args, reportsPid } = isolation.command(plan.kind, plan.entry, plan.args);
     const input = open(plan.input.path, plan.input.flags);
     const data = plan.dataFolder === undefined ? 'ignore' : open(plan.dataFolder, folder);
-    const program = open(plan.programFolder, folder);
+    const program = isolation.passesProgram ? open(plan.programFolder, folder) : 'ignore';
     const child = spawn(file, args, {
       cwd: '/',
       env: { ...WIPE_FREED_MEMORY, ...plan.environment },

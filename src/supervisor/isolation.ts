@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { IDENTITIES } from './identity.ts';
 import type { IsolationChoice } from './options.ts';
@@ -9,17 +9,26 @@ export type ChildKind = 'vault' | 'keyholder' | 'worker';
 
 /** Descriptors of every child: 3 the channel, 4 its data folder where it has one, 5 the program's folder. */
 export const DATA_DESCRIPTOR = 4;
-export const PROGRAM_DESCRIPTOR = 5;
-const PROGRAM = `/proc/self/fd/${PROGRAM_DESCRIPTOR}`;
+/** The program's folder for a child that gets it as descriptor 5, so that no folder above it need be readable. */
+const PROGRAM = '/proc/self/fd/5';
 
 export interface Isolation {
   readonly name: Exclude<IsolationChoice, 'auto'>;
   /** The vault's folder as the vault sees it: SQLite resolves every link, so descriptor 4 will not do for it. */
   readonly vaultFolder: string;
+  /** Whether a child needs descriptor 5. Where it has a view of its own, a folder's descriptor would lead out of it. */
+  readonly passesProgram: boolean;
   /** The user that a child of this kind runs as, seen from outside. */
   uid(kind: ChildKind): number;
-  /** The command that runs Node with `args`, isolated as this kind must be. */
-  command(kind: ChildKind, args: readonly string[]): { file: string; args: string[]; reportsPid: boolean };
+  /** The command that runs the program's file `entry` (relative), isolated as this kind must be. */
+  command(kind: ChildKind, entry: string, args: readonly string[]): Command;
+}
+
+export interface Command {
+  readonly file: string;
+  readonly args: string[];
+  /** It writes the pid of the process inside to descriptor 6. */
+  readonly reportsPid: boolean;
 }
 
 /** Flags of every Node that the supervisor starts. SIGUSR1 would otherwise open the inspector (measured). */
@@ -30,15 +39,11 @@ const NODE_FLAGS = [
   '--disable-warning=ExperimentalWarning',
 ];
 
-/** The path of a program file as a child sees it: through descriptor 5, so that no folder above need be readable. */
-export function programPath(relative: string): string {
-  return `${PROGRAM}/${relative}`;
-}
-
 /** What an isolation is made from. */
 export interface Ground {
-  /** The Node to run, as a child sees it. */
+  /** The Node to run, and the program's folder. */
   readonly node: string;
+  readonly program: string;
   /** A token that was given to `init` stays readable to its owner only: there the keyholder keeps the caller's user. */
   readonly keyholderAsUs: boolean;
   /** The data folder. */
@@ -72,18 +77,26 @@ function unavailable(choice: string, why: string): SallyportError {
   );
 }
 
+/** `path` as a child sees it that has the program's folder at `mount`. */
+function seenAt(mount: string, program: string, path: string): string {
+  const inside = relative(program, path);
+  return inside.startsWith('..') ? path : `${mount}/${inside}`;
+}
+
 function works(file: string, args: readonly string[]): boolean {
   return spawnSync(file, args, { stdio: 'ignore', timeout: 10_000 }).status === 0;
 }
 
-function plain(name: 'none' | 'copy', { node, data }: Ground, guardedNode = node): Isolation {
+function plain(name: 'none' | 'copy', ground: Ground, guardedNode?: string): Isolation {
+  const node = seenAt(PROGRAM, ground.program, ground.node);
   return {
     name,
-    vaultFolder: join(data, 'vault'),
+    vaultFolder: join(ground.data, 'vault'),
+    passesProgram: true,
     uid: () => process.getuid?.() ?? -1,
-    command: (kind, args) => ({
-      file: kind === 'worker' ? node : guardedNode,
-      args: [...NODE_FLAGS, ...args],
+    command: (kind, entry, args) => ({
+      file: kind === 'worker' ? node : (guardedNode ?? node),
+      args: [...NODE_FLAGS, `${PROGRAM}/${entry}`, ...args],
       reportsPid: false,
     }),
   };
@@ -98,7 +111,7 @@ const MOUNT_AND_RUN = `mount --bind /proc/self/fd/${DATA_DESCRIPTOR} ${VAULT_MOU
  * option, which leaves the bounding set full. The vault cannot walk to its folder, below folders that are root's
  * alone: in a mount namespace of its own it finds it at /mnt.
  */
-function separateUsers({ node, keyholderAsUs, data }: Ground): Isolation {
+function separateUsers({ node, program, keyholderAsUs, data }: Ground): Isolation {
   const uid = (kind: ChildKind): number => (kind === 'keyholder' && keyholderAsUs ? 0 : IDENTITIES[kind]);
   const folder = join(data, 'vault');
   const mounts = works('unshare', ['--mount', '--propagation', 'private', 'true']);
@@ -109,17 +122,12 @@ function separateUsers({ node, keyholderAsUs, data }: Ground): Isolation {
   return {
     name: 'uid',
     vaultFolder: mounts ? VAULT_MOUNT : folder,
+    passesProgram: true,
     uid,
-    command: (kind, args) => {
+    command: (kind, entry, args) => {
       const drop = [
-        'setpriv',
-        ...asUser(uid(kind)),
-        '--pdeathsig',
-        'KILL',
-        '--',
-        node,
-        ...NODE_FLAGS,
-        ...args,
+        ...['setpriv', ...asUser(uid(kind)), '--pdeathsig', 'KILL', '--'],
+        ...[seenAt(PROGRAM, program, node), ...NODE_FLAGS, `${PROGRAM}/${entry}`, ...args],
       ];
       const mount = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', MOUNT_AND_RUN, 'sh'];
       const [file = '', ...rest] = kind === 'vault' && mounts ? [...mount, ...drop] : drop;
@@ -152,26 +160,34 @@ const NAMESPACES = [
   '--unshare-cgroup-try',
 ];
 
+const PROGRAM_MOUNT = '/sallyport';
+/** What there is of the program in its folder, where a data folder may lie too. */
+const PROGRAM_PARTS = ['package.json', 'src', 'certs', 'dist', 'node_modules'];
+
 /**
  * User and pid namespaces and an own, almost empty view of the files: system libraries, name resolution, the
- * program. A worker sees no data folder; vault and keyholder reach theirs through descriptor 4.
+ * program. A worker sees no data folder and holds no folder's descriptor; vault and keyholder reach theirs through
+ * descriptor 4.
  */
-function bubblewrap({ node, data }: Ground): Isolation {
-  const views = ['/usr', '/lib', '/lib64', '/bin', '/etc'].filter((path) => existsSync(path));
-  const files = views.flatMap((path) => ['--ro-bind', path, path]);
+function bubblewrap({ node, program, data }: Ground): Isolation {
+  const views = ['/usr', '/lib', '/lib64', '/bin', '/etc'].map((path) => [path, path]);
+  const parts = PROGRAM_PARTS.map((name) => [join(program, name), `${PROGRAM_MOUNT}/${name}`]);
+  const inner = seenAt(PROGRAM_MOUNT, program, node);
+  const seen = [...views, ...parts, ...(inner === node ? [[node, node]] : [])];
   return {
     name: 'bubblewrap',
     vaultFolder: VAULT_MOUNT,
+    passesProgram: false,
     uid: () => process.getuid?.() ?? -1,
-    command: (kind, args) => ({
+    command: (kind, entry, args) => ({
       file: 'bwrap',
       args: [
         ...NAMESPACES,
         ...['--as-pid-1', '--die-with-parent', '--new-session', '--info-fd', '6'],
-        ...files,
+        ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
+        ...seen.flatMap((paths) => ['--ro-bind-try', ...paths]),
         ...(kind === 'vault' ? ['--bind', join(data, 'vault'), VAULT_MOUNT] : []),
-        ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp', '--chdir', '/', '--', node, ...NODE_FLAGS],
-        ...args,
+        ...['--chdir', '/', '--', inner, ...NODE_FLAGS, `${PROGRAM_MOUNT}/${entry}`, ...args],
       ],
       reportsPid: true,
     }),

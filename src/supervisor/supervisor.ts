@@ -8,7 +8,7 @@ import { SallyportError } from '../errors.ts';
 import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
 import { assignOwnership } from './identity.ts';
-import { type ChildKind, chooseIsolation, type Isolation, PROGRAM_DESCRIPTOR } from './isolation.ts';
+import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
 import { Rendezvous } from './rendezvous.ts';
 
@@ -44,7 +44,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   assignOwnership(options.data);
   mkdirSync(join(options.data, 'run'), { recursive: true, mode: 0o700 });
   const isolation = chooseIsolation(options.isolation, {
-    node: nodeForChildren(),
+    node: process.execPath,
+    program: PROGRAM_FOLDER,
     keyholderAsUs: !options.installation.ownToken,
     data: options.data,
   });
@@ -69,12 +70,6 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
       lock.close();
     },
   };
-}
-
-/** The running Node, named through the program's folder where it lies in there (it may be unreadable otherwise). */
-function nodeForChildren(): string {
-  const inside = relative(PROGRAM_FOLDER, process.execPath);
-  return inside.startsWith('..') ? process.execPath : `/proc/self/fd/${PROGRAM_DESCRIPTOR}/${inside}`;
 }
 
 class Supervisor {
