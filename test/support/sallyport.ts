@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +23,10 @@ export interface CliOptions {
   /** Added to a small environment of its own; nothing is inherited but PATH. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Another copy of the program. */
+  readonly bin?: string;
+  /** Who runs it, where root runs the test; root too unless given. */
+  readonly uid?: number;
 }
 
 /** Runs `sallyport ARGS` to its end. */
@@ -69,6 +73,10 @@ export interface Sallyport {
 }
 
 export interface StartOptions {
+  /** Another copy of the program to serve with. */
+  readonly bin?: string;
+  /** Who runs every command, where root runs the test; root too unless given. */
+  readonly uid?: number;
   /** Further flags of serve; ports are free ones unless given here. */
   readonly flags?: readonly string[];
   /** Further flags of init. */
@@ -82,9 +90,9 @@ export async function startSallyport(options: StartOptions = {}): Promise<Sallyp
   const data = join(folder, 'data');
   const pinFile = join(folder, 'pin');
   try {
-    const made = await cli(['init', '--data', data, '--pin-file', pinFile, ...(options.initFlags ?? [])], {
-      env: options.env ?? {},
-    });
+    if (options.uid !== undefined) chownSync(folder, options.uid, options.uid);
+    const init = ['init', '--data', data, '--pin-file', pinFile, ...(options.initFlags ?? [])];
+    const made = await cli(init, asGiven(options));
     if (made.code !== 0) throw new Error(`init failed: ${made.stderr}`);
     return await serve(folder, data, pinFile, options);
   } catch (error) {
@@ -110,8 +118,9 @@ async function serve(
   options: StartOptions,
 ): Promise<Sallyport> {
   const flags = [...FREE_PORTS, '--pin-file', pinFile, ...(options.flags ?? [])];
-  const env = options.env ?? {};
-  const child = start(['serve', '--json', '--data', data, ...flags], { env }, 'ignore');
+  const given = asGiven(options);
+  const command = ['serve', '--json', '--data', data, ...flags];
+  const child = start(command, { ...given, bin: options.bin ?? BIN }, 'ignore');
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill); // a test that fails half-way leaves nothing running
   child.once('close', () => process.off('exit', kill));
@@ -120,7 +129,8 @@ async function serve(
   const { proxy, api } = await ready(child, ended, stderr);
 
   const run = async (args: readonly string[], more: CliOptions = {}): Promise<CliResult> => {
-    const result = await cli(['--data', data, ...args], { ...more, env: { ...env, ...more.env } });
+    const env = { ...given.env, ...more.env };
+    const result = await cli(['--data', data, ...args], { ...given, ...more, env });
     if (result.code !== 0) throw new Error(`sallyport ${args.join(' ')}: ${result.stderr}`);
     return result;
   };
@@ -139,7 +149,8 @@ async function serve(
     cli: run,
     json: async (args, more) => (await run(['--json', ...args], more)).json(),
     failure: async (args, more = {}) => {
-      const result = await cli(['--data', data, ...args], { ...more, env: { ...env, ...more.env } });
+      const env = { ...given.env, ...more.env };
+      const result = await cli(['--data', data, ...args], { ...given, ...more, env });
       return `${result.code} ${result.stdout}${result.stderr}`;
     },
     stop,
@@ -149,6 +160,10 @@ async function serve(
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+function asGiven({ env = {}, uid }: StartOptions) {
+  return { env, ...(uid !== undefined && { uid }) };
 }
 
 const FREE_PORTS = ['--proxy-listen', '127.0.0.1:0', '--api-listen', '127.0.0.1:0'];
@@ -183,7 +198,9 @@ async function ready(
 }
 
 function start(args: readonly string[], options: CliOptions, stdin: 'pipe' | 'ignore'): ChildProcess {
-  return spawn(process.execPath, [BIN, ...args], {
+  const { uid } = options;
+  return spawn(process.execPath, [options.bin ?? BIN, ...args], {
+    ...(uid !== undefined && { uid, gid: uid }),
     cwd: options.cwd ?? tmpdir(),
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: tmpdir(), ...options.env },
     stdio: [stdin, 'pipe', 'pipe'],
