@@ -1,7 +1,7 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, readAttribute } from './cryptoki.ts';
-import { find } from './keys.ts';
+import { find } from './find.ts';
 
 const LABEL = 'sallyport-anchor';
 const SEQUENCE_BYTES = 8;

@@ -1,10 +1,13 @@
 import type { Handle, PKCS11 } from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
+import type { Mechanisms } from './mechanisms.ts';
 
 /** An open, logged-in session as the plain calls take it: those that work in our own buffers and leave no copies. */
 export interface Cryptoki {
   readonly lib: PKCS11;
   readonly session: Handle;
+  /** What the token lists. */
+  readonly mechanisms: Mechanisms;
 }
 
 /**
@@ -21,6 +24,8 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   CKR_SESSION_CLOSED: 'gone',
   CKR_OBJECT_HANDLE_INVALID: 'gone',
   CKR_KEY_HANDLE_INVALID: 'gone',
+  CKR_WRAPPING_KEY_HANDLE_INVALID: 'gone',
+  CKR_UNWRAPPING_KEY_HANDLE_INVALID: 'gone',
   CKR_USER_NOT_LOGGED_IN: 'gone',
   CKR_DEVICE_ERROR: 'gone',
   CKR_DEVICE_REMOVED: 'gone',
@@ -30,8 +35,11 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   CKR_CRYPTOKI_NOT_INITIALIZED: 'gone',
   CKR_OPERATION_ACTIVE: 'gone', // a call before left its operation open: a new session ends it
   CKR_OPERATION_NOT_INITIALIZED: 'gone',
+  CKR_AEAD_DECRYPT_FAILED: 'refused',
   CKR_ENCRYPTED_DATA_INVALID: 'refused',
   CKR_ENCRYPTED_DATA_LEN_RANGE: 'refused',
+  CKR_WRAPPED_KEY_INVALID: 'refused',
+  CKR_WRAPPED_KEY_LEN_RANGE: 'refused',
   CKR_DATA_INVALID: 'refused',
   CKR_DATA_LEN_RANGE: 'refused',
   CKR_PUBLIC_KEY_INVALID: 'refused',
@@ -39,16 +47,25 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   CKR_MECHANISM_INVALID: 'unsupported',
   CKR_KEY_FUNCTION_NOT_PERMITTED: 'unsupported',
   CKR_KEY_TYPE_INCONSISTENT: 'unsupported',
+  CKR_WRAPPING_KEY_TYPE_INCONSISTENT: 'unsupported',
+  CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT: 'unsupported',
+  CKR_KEY_NOT_WRAPPABLE: 'unsupported',
+  CKR_KEY_UNEXTRACTABLE: 'unsupported',
   CKR_FUNCTION_NOT_SUPPORTED: 'unsupported',
 };
 
+/** Values of PKCS #11 v3 that pkcs11js, of v2.40, gives as CKR_VENDOR_DEFINED with their number. */
+const LATER: Readonly<Record<string, string>> = { '53': 'CKR_AEAD_DECRYPT_FAILED' };
+
 /**
  * The name of the CKR_ value behind what a call threw; undefined where it was no PKCS#11 failure. pkcs11js throws it as
- * "CKR_X" with a code or, from calls that it does not wrap, as "CKR_X:16"; values it does not know are
- * CKR_VENDOR_DEFINED with their number.
+ * "CKR_X" with a code or, from calls that it does not wrap, as "CKR_X:16".
  */
 export function returnValue(error: unknown): string | undefined {
-  return error instanceof Error ? /^CKR_[A-Z0-9_]+/.exec(error.message)?.[0] : undefined;
+  if (!(error instanceof Error)) return undefined;
+  const [, name, number] = /^(CKR_[A-Z0-9_]+)(?::(\d+))?/.exec(error.message) ?? [];
+  if (name !== 'CKR_VENDOR_DEFINED') return name;
+  return LATER['code' in error ? String(error.code) : (number ?? '')] ?? name;
 }
 
 export function meaning(name: string): Meaning {
@@ -70,7 +87,7 @@ export function describe(error: unknown, as?: Meaning): unknown {
     case 'unsupported':
       return new SallyportError(
         'hsm_mechanism_missing',
-        `The token cannot do this with its key (${name}): use a token with AES-GCM, HMAC-SHA-256 and P-256.`,
+        `The token cannot do this with its key (${name}): \`sallyport hsm check\` tells what it can.`,
         options,
       );
     default:

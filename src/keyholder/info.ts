@@ -1,14 +1,22 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
-import { readAttribute } from './cryptoki.ts';
-import { LABEL, readFlag } from './keys.ts';
+import { readFlag, readNumber, readOptional } from './find.ts';
+import { LABEL } from './keys.ts';
+import { mechanismName } from './mechanisms.ts';
 import type { Token } from './token.ts';
 
 /** What the token and its keys are, attributes as the token itself reports them. Throws what the calls throw. */
 export function info(token: Token): KeyholderInfo {
-  const { keys, place, serial, profile } = token;
+  const { keys, place, serial, maker, mechanisms } = token;
   const own: [string, Handle][] = [
-    ...[...keys.keks].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true })),
+    ...[...keys.keks.values()].flatMap(({ label, number, key, bind }): [string, Handle][] =>
+      bind
+        ? [
+            [label, key],
+            [`${LABEL.bind}${number}`, bind],
+          ]
+        : [[label, key]],
+    ),
     [LABEL.mac, keys.mac],
     [LABEL.audit, keys.audit],
     [LABEL.intake, keys.intake],
@@ -17,10 +25,15 @@ export function info(token: Token): KeyholderInfo {
     module: place.module,
     token: place.token,
     serial,
-    kek: keys.newestKek,
-    profile: profile.name,
+    ...maker,
+    // What OpenDNSSEC's library calls itself. It has the interface of an HSM, not the protection of hardware.
+    software: maker.manufacturer.startsWith('SoftHSM'),
+    mechanisms: [...mechanisms.keys()].map(mechanismName).sort(),
+    kek: keys.newest.label,
+    profile: keys.newest.profile.name,
     keys: own.map(([label, handle]) => ({
       label,
+      id: readOptional(token, handle, pkcs11.CKA_ID).toString('hex'),
       type: keyType(token, handle),
       // What the token does not tell is taken for the worse.
       extractable: readFlag(token, handle, pkcs11.CKA_EXTRACTABLE, true),
@@ -34,16 +47,18 @@ export function info(token: Token): KeyholderInfo {
 }
 
 function keyType(token: Token, handle: Handle): string {
-  const bytes = readAttribute(token, handle, pkcs11.CKA_KEY_TYPE);
-  const type = bytes.length >= 4 ? bytes.readUInt32LE(0) : -1; // CK_ULONG, in the order of the machine
+  const type = readNumber(token, handle, pkcs11.CKA_KEY_TYPE);
   switch (type) {
     case pkcs11.CKK_AES:
-      return `AES-${readAttribute(token, handle, pkcs11.CKA_VALUE_LEN).readUInt32LE(0) * 8}`;
+      return `AES-${readNumber(token, handle, pkcs11.CKA_VALUE_LEN) * 8}`;
     case pkcs11.CKK_GENERIC_SECRET:
+    case pkcs11.CKK_SHA256_HMAC:
       return 'HMAC-SHA-256';
     case pkcs11.CKK_EC:
       return 'EC P-256';
+    case pkcs11.CKK_RSA:
+      return `RSA-${readOptional(token, handle, pkcs11.CKA_MODULUS).length * 8}`;
     default:
-      return `key type ${type}`;
+      return `key type 0x${type.toString(16)}`;
   }
 }

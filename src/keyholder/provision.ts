@@ -7,15 +7,18 @@ import { describe } from './cryptoki.ts';
 import { info } from './info.ts';
 import { existingKeys } from './keys.ts';
 import { makeKeys } from './make-keys.ts';
+import type { Profile } from './profiles/profile.ts';
+import { profileNamed } from './profiles/registry.ts';
 import { loadModule, openToken, type Place } from './token.ts';
+import { chooseProfile } from './trial.ts';
 
 /**
  * Makes Sallyport's keys in a token; a process of its own, run by `init`.
  *
- *   provision.ts --module PATH --token LABEL [--slot-serial SERIAL] [--create] [--empty]
+ *   provision.ts --module PATH --token LABEL [--slot-serial SERIAL] [--create] [--empty] [--profile NAME]
  *
  * Descriptor 0 is the PIN's file. `--create` makes the token first, in SoftHSM; `--empty` makes no keys, for a token that
- * `init` is to be given. Prints one JSON document: KeyholderInfo (with `--empty` module and token), or
+ * `init` is to be given; `--profile` wraps DEKs in that way, rather than in the first that works on this token. Prints one JSON document: KeyholderInfo (with `--empty` module and token), or
  * {"error":{"code","message"}} and exit 1. Where it fails, the token holds what it held before.
  */
 const PIN_FD = 0;
@@ -28,18 +31,20 @@ function main(): KeyholderInfo | { readonly module: string; readonly token: stri
       'slot-serial': { type: 'string' },
       create: { type: 'boolean', default: false },
       empty: { type: 'boolean', default: false },
+      profile: { type: 'string' },
     },
   });
   const { module: path, token, 'slot-serial': serial, create, empty } = values;
   if (path === undefined || token === undefined) {
     throw new SallyportError('invalid_argument', 'Name the module with --module and the token with --token.');
   }
+  const wanted = values.profile === undefined ? undefined : profileNamed(values.profile);
   const module = loadModule(path);
   if (create) createToken(module, token, PIN_FD);
-  return empty ? { module: path, token } : provision(module, { module: path, token, serial });
+  return empty ? { module: path, token } : provision(module, { module: path, token, serial }, wanted);
 }
 
-function provision(module: Module, place: Place): KeyholderInfo {
+function provision(module: Module, place: Place, wanted: Profile | undefined): KeyholderInfo {
   const open = openToken(module, place, PIN_FD);
   try {
     const [existing] = existingKeys(open);
@@ -47,7 +52,7 @@ function provision(module: Module, place: Place): KeyholderInfo {
       const message = `The token ${place.token} holds a key ${existing} already: use another token, or the installation it belongs to.`;
       throw new SallyportError('already_exists', message);
     }
-    return info(makeKeys(open));
+    return info(makeKeys(open, chooseProfile(open, wanted)));
   } finally {
     open.close();
   }

@@ -3,9 +3,8 @@ import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
 import { findKeys, type Keys } from './keys.ts';
+import { BASICS, type Mechanisms, readMechanisms } from './mechanisms.ts';
 import { login } from './pin.ts';
-import type { Profile } from './profiles/profile.ts';
-import { chooseProfile } from './profiles/registry.ts';
 import { selfTest } from './self-test.ts';
 
 /** Which token: the module's path as given, the token's label, and its serial where two carry that label. */
@@ -15,25 +14,27 @@ export interface Place {
   readonly serial: string | undefined;
 }
 
+/** What C_GetTokenInfo says of the token, padding removed. */
+export interface Maker {
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly firmware: string;
+}
+
 /** A token with a logged-in session. */
 export interface OpenToken extends Cryptoki {
   readonly place: Place;
   readonly serial: string;
-  readonly profile: Profile;
+  readonly maker: Maker;
   /** Ends the session, the login and the library: what comes next starts anew. */
   close(): void;
 }
 
 /** A token whose keys are found and proven. */
 export interface Token extends OpenToken {
-  readonly keys: Keys;
+  /** Replaced as KEK versions come and go. */
+  keys: Keys;
 }
-
-const MECHANISMS = [
-  ['HMAC-SHA-256', pkcs11.CKM_SHA256_HMAC],
-  ['ECDSA', pkcs11.CKM_ECDSA],
-  ['ECDH', pkcs11.CKM_ECDH1_DERIVE],
-] as const;
 
 /** Loads the PKCS#11 module; once in a process. Throws hsm_module_missing. */
 export function loadModule(path: string): Module {
@@ -50,33 +51,43 @@ export function loadModule(path: string): Module {
 }
 
 /**
- * Starts the library, opens a session with the token and logs in. Throws hsm_token_missing, hsm_pin_missing,
- * hsm_pin_wrong, hsm_mechanism_missing, and what the calls throw; nothing stays open then.
+ * Starts the library, opens a session with the token and logs in. `check` sees what the token offers before anybody
+ * logs in. Throws hsm_token_missing, hsm_pin_missing, hsm_pin_wrong, hsm_mechanism_missing, and what the calls throw;
+ * nothing stays open then.
  */
-export function openToken(module: Module, place: Place, pinFd: number): OpenToken {
+export function openToken(
+  module: Module,
+  place: Place,
+  pinFd: number,
+  check: (mechanisms: Mechanisms, place: Place) => void = requireBasics,
+): OpenToken {
   try {
     startLibrary(module);
-    const { slot, serial } = findSlot(module, place);
-    const mechanisms = new Set(module.lib.C_GetMechanismList(slot.handle));
-    const profile = chooseProfile(mechanisms);
-    for (const [name, mechanism] of MECHANISMS) {
-      if (mechanisms.has(mechanism)) continue;
-      const message = `The token ${place.token} has no ${name}: use a token that has it.`;
-      throw new SallyportError('hsm_mechanism_missing', message);
-    }
+    const { slot, serial, maker } = findSlot(module, place);
+    const mechanisms = readMechanisms(module.lib, slot.handle);
+    check(mechanisms, place);
     const session = slot.open(graphene.SessionFlag.RW_SESSION | graphene.SessionFlag.SERIAL_SESSION);
     login(session, pinFd);
     return {
       lib: module.lib,
       session: session.handle,
+      mechanisms,
       place,
       serial,
-      profile,
+      maker,
       close: () => endLibrary(module),
     };
   } catch (error) {
     endLibrary(module);
     throw error;
+  }
+}
+
+function requireBasics(mechanisms: Mechanisms, place: Place): void {
+  for (const [what, mechanism] of BASICS) {
+    if (mechanisms.has(mechanism)) continue;
+    const message = `The token ${place.token} has no ${what}: use a token that has it. \`sallyport hsm check\` tells more.`;
+    throw new SallyportError('hsm_mechanism_missing', message);
   }
 }
 
@@ -101,8 +112,16 @@ export function endLibrary(module: Module): void {
   }
 }
 
+/** A slot whose token is initialised. */
+export interface Found {
+  readonly slot: Slot;
+  readonly label: string;
+  readonly serial: string;
+  readonly maker: Maker;
+}
+
 /** The one slot whose token carries the label (and serial). Throws hsm_token_missing. */
-function findSlot(module: Module, place: Place): { slot: Slot; serial: string } {
+function findSlot(module: Module, place: Place): Found {
   const found = slotsWithTokens(module).filter(
     ({ label, serial }) => label === place.token && (place.serial === undefined || serial === place.serial),
   );
@@ -119,13 +138,16 @@ function findSlot(module: Module, place: Place): { slot: Slot; serial: string } 
 }
 
 /** Every slot whose token is initialised. Slots that fail to tell are passed over: readers come and go. */
-export function slotsWithTokens(module: Module): { slot: Slot; label: string; serial: string }[] {
-  const found: { slot: Slot; label: string; serial: string }[] = [];
+export function slotsWithTokens(module: Module): Found[] {
+  const found: Found[] = [];
   for (const handle of module.lib.C_GetSlotList(true)) {
     try {
       const slot = new graphene.Slot(handle, module, module.lib);
-      const { label, serialNumber, flags } = slot.getToken();
-      if (flags & graphene.TokenFlag.TOKEN_INITIALIZED) found.push({ slot, label, serial: serialNumber });
+      const { label, serialNumber, flags, manufacturerID, model, firmwareVersion } = slot.getToken();
+      if (!(flags & graphene.TokenFlag.TOKEN_INITIALIZED)) continue;
+      const firmware = `${firmwareVersion.major}.${firmwareVersion.minor}`;
+      const maker = { manufacturer: manufacturerID.trim(), model: model.trim(), firmware };
+      found.push({ slot, label, serial: serialNumber, maker });
     } catch (error) {
       if (returnValue(error) === undefined) throw error;
     }

@@ -1,12 +1,13 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import pkcs11 from 'pkcs11js';
+import type pkcs11 from 'pkcs11js';
 import t from 'tap';
 import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
 import { createToken } from '../../src/keyholder/create-token.ts';
-import { generateSecretKey } from '../../src/keyholder/generate.ts';
+import { generateHmacKey } from '../../src/keyholder/generate.ts';
 import { existingKeys } from '../../src/keyholder/keys.ts';
 import { makeKeys } from '../../src/keyholder/make-keys.ts';
+import { aesGcm } from '../../src/keyholder/profiles/aes-gcm.ts';
 import { loadModule, openToken } from '../../src/keyholder/token.ts';
 import { makeSoftHsm, runProvision, type SoftHsm, useHere } from '../support/softhsm.ts';
 import { withDescriptor } from './descriptor.ts';
@@ -50,10 +51,7 @@ t.test('keys are made in a token that is there, unless one of ours is in it', as
   withDescriptor(hsm.pinFile, (pin) => createToken(module, 'given', pin));
   const place = { module: hsm.module, token: 'given', serial: undefined };
   const open = withDescriptor(hsm.pinFile, (pin) => openToken(module, place, pin));
-  const stray = generateSecretKey(open, pkcs11.CKM_GENERIC_SECRET_KEY_GEN, [
-    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
-    { type: pkcs11.CKA_LABEL, value: 'sallyport-kek-7' },
-  ]);
+  const stray = generateHmacKey(open, { label: 'sallyport-kek-7', id: Buffer.of(1, 7), stored: true });
   t.equal(code(runProvision(hsm, { args: [] }).output), 'already_exists');
   t.same(existingKeys(open), ['sallyport-kek-7']);
   open.lib.C_DestroyObject(open.session, stray);
@@ -76,10 +74,13 @@ t.test('what fails halfway leaves no key behind', async (t) => {
     ['C_GenerateKeyPair', 1],
     ['C_DeriveKey', 0],
   ] as const) {
-    t.throws(() => makeKeys({ ...open, lib: failingAt(open.lib, call, survived) }), /CKR_DEVICE_ERROR/);
+    t.throws(
+      () => makeKeys({ ...open, lib: failingAt(open.lib, call, survived) }, aesGcm),
+      /CKR_DEVICE_ERROR/,
+    );
     t.same(existingKeys(open), [], `${call} failed after ${survived}`);
   }
-  t.equal(makeKeys(open).keys.newestKek, 'sallyport-kek-1');
+  t.equal(makeKeys(open, aesGcm).keys.newest.label, 'sallyport-kek-1');
 });
 
 /** The real library, whose `call` fails as a device does once it has succeeded `survived` times. */

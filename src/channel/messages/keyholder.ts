@@ -32,12 +32,22 @@ export const KeyholderInfo = z.strictObject({
   module: z.string(),
   token: z.string(),
   serial: z.string(),
-  /** Label of the KEK that new DEKs are wrapped with. */
+  /** As the token says of itself. */
+  manufacturer: z.string(),
+  model: z.string(),
+  firmware: z.string(),
+  /** True for SoftHSM: it has the interface of an HSM, not the protection of hardware. */
+  software: z.boolean(),
+  /** All that the token lists, by name. */
+  mechanisms: z.array(z.string()),
+  /** Label of the KEK that new DEKs are wrapped with, and how it wraps them. */
   kek: z.string(),
   profile: z.string(),
   keys: z.array(
     z.strictObject({
       label: z.string(),
+      /** CKA_ID in hex; empty where it has none. */
+      id: z.string(),
       type: z.string(),
       /** As the HSM itself reports them. */
       extractable: z.boolean(),

@@ -1,29 +1,45 @@
 import { SallyportError } from '../../errors.ts';
+import type { Mechanisms } from '../mechanisms.ts';
+import { aesCcm } from './aes-ccm.ts';
 import { aesGcm } from './aes-gcm.ts';
+import { aesGcmHsmIv } from './aes-gcm-hsm-iv.ts';
+import { aesKwp } from './aes-kwp.ts';
+import { cloudHsmGcm } from './cloudhsm-gcm.ts';
+import { ecdhHpke } from './ecdh-hpke.ts';
 import type { Profile } from './profile.ts';
+import { rsaOaepSha1, rsaOaepSha256 } from './rsa-oaep.ts';
+import { yubiHsmCcm } from './yubihsm-ccm.ts';
 
-/** In order of preference. */
-const PROFILES: readonly Profile[] = [aesGcm];
+/**
+ * In order of preference: authenticated encryption that takes the AAD, in one call; then symmetric with an HMAC; then
+ * public-key, which is slow and leaves part of the work outside the HSM.
+ */
+export const PROFILES: readonly Profile[] = [
+  aesGcm,
+  cloudHsmGcm,
+  aesGcmHsmIv,
+  aesCcm,
+  yubiHsmCcm,
+  aesKwp,
+  rsaOaepSha256,
+  ecdhHpke,
+  rsaOaepSha1,
+];
 
-/** The best profile for a token that lists `mechanisms`. Throws hsm_mechanism_missing where none fits. */
-export function chooseProfile(mechanisms: ReadonlySet<number>): Profile {
-  const chosen = PROFILES.find((profile) =>
-    profile.mechanisms.every((mechanism) => mechanisms.has(mechanism)),
-  );
-  if (chosen) return chosen;
+/** The profile called `name`. Throws invalid_argument. */
+export function profileNamed(name: string): Profile {
+  const found = PROFILES.find((profile) => profile.name === name);
+  if (found) return found;
   const names = PROFILES.map((profile) => profile.name).join(', ');
-  throw new SallyportError(
-    'hsm_mechanism_missing',
-    `The token wraps keys in no way that Sallyport knows (${names}): use a token with one of them.`,
-  );
+  throw new SallyportError('invalid_argument', `There is no profile of that name: choose one of ${names}.`);
 }
 
-/** The profile that made `wrapped`. Throws hsm_refused for an unknown format. */
-export function profileOf(wrapped: Buffer): Profile {
-  const made = PROFILES.find((profile) => profile.format === wrapped[0]);
-  if (made) return made;
-  throw new SallyportError(
-    'hsm_refused',
-    'The wrapped key has an unknown format: it was changed, or is of a newer version.',
-  );
+/** The profile whose format byte is `format`; undefined where there is none. */
+export function profileOf(format: number | undefined): Profile | undefined {
+  return PROFILES.find((profile) => profile.format === format);
+}
+
+/** The groups of mechanisms of which the token lists none; with none of these it may be worth a try. */
+export function missing(profile: Profile, mechanisms: Mechanisms): (readonly number[])[] {
+  return profile.mechanisms.filter((group) => !group.some((mechanism) => mechanisms.has(mechanism)));
 }

@@ -1,0 +1,90 @@
+import pkcs11, { type Handle } from 'pkcs11js';
+import { SallyportError } from '../errors.ts';
+import { type Cryptoki, returnValue } from './cryptoki.ts';
+import { find } from './find.ts';
+import { generateHmacKey, type Naming } from './generate.ts';
+import { readKek } from './keys.ts';
+import { mechanismName } from './mechanisms.ts';
+import type { Kek, Profile } from './profiles/profile.ts';
+import { missing, PROFILES } from './profiles/registry.ts';
+import { tryKek } from './try-kek.ts';
+
+const LABEL = 'sallyport-trial';
+const BIND_LABEL = 'sallyport-trial-bind';
+const ID = Buffer.of(0xf0, 0xff);
+
+/** How a profile did on a token. */
+export interface Trial<T> {
+  readonly profile: Profile;
+  /** "ok", or why it cannot be used. */
+  readonly verdict: string;
+  /** What `more` gave, where it can be used. */
+  readonly result: T | undefined;
+}
+
+/**
+ * Tries a profile on this very token with keys made for that alone (of the session, unless `stored`), and destroys them.
+ * `more` may then do what it likes with that KEK. Throws what the calls throw.
+ */
+export function onTrial<T>(token: Cryptoki, profile: Profile, stored: boolean, more: (kek: Kek) => T): T {
+  const made = leftOver(token);
+  const naming = (label: string): Naming => ({ label, id: ID, stored });
+  try {
+    for (let object = made.pop(); object; object = made.pop())
+      token.lib.C_DestroyObject(token.session, object);
+    if (profile.binds) made.push(generateHmacKey(token, naming(BIND_LABEL)));
+    const [key, ...others] = profile.generate(token, naming(LABEL));
+    if (key === undefined) throw new TypeError(`the profile ${profile.name} made no key`);
+    made.push(key, ...others);
+    const kek = readKek(token, profile, LABEL, BIND_LABEL, key);
+    tryKek(token, profile, kek);
+    return more(kek);
+  } finally {
+    for (const object of made) token.lib.C_DestroyObject(token.session, object);
+  }
+}
+
+/** Keys of a trial that was killed. */
+function leftOver(token: Cryptoki): Handle[] {
+  const kinds = [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY];
+  return kinds.flatMap((kind) => [...find(token, kind, LABEL), ...find(token, kind, BIND_LABEL)]);
+}
+
+/** Puts a profile on trial unless the token lists too little for it. Throws only what is no answer of the token. */
+export function judge<T>(
+  token: Cryptoki,
+  profile: Profile,
+  stored: boolean,
+  more: (kek: Kek) => T,
+): Trial<T> {
+  const lacks = missing(profile, token.mechanisms);
+  if (lacks.length > 0) {
+    const names = lacks.map((group) => group.map(mechanismName).join(' or ')).join(', ');
+    return { profile, verdict: `the token does not list ${names}`, result: undefined };
+  }
+  try {
+    return { profile, verdict: 'ok', result: onTrial(token, profile, stored, more) };
+  } catch (error) {
+    const name = returnValue(error);
+    if (name !== undefined) return { profile, verdict: `the token answered ${name}`, result: undefined };
+    if (error instanceof SallyportError) return { profile, verdict: error.message, result: undefined };
+    throw error;
+  }
+}
+
+/**
+ * The first profile, in order of preference, that works on this token; or `wanted`, which then must. Where the token has
+ * no session keys, keys are stored for the trial. Throws hsm_mechanism_missing with each profile's reason.
+ */
+export function chooseProfile(token: Cryptoki, wanted: Profile | undefined): Profile {
+  const reasons: string[] = [];
+  for (const profile of wanted ? [wanted] : PROFILES) {
+    const listed = missing(profile, token.mechanisms).length === 0;
+    let verdict = judge(token, profile, false, () => undefined).verdict;
+    if (verdict !== 'ok' && listed) verdict = judge(token, profile, true, () => undefined).verdict;
+    if (verdict === 'ok') return profile;
+    reasons.push(`${profile.name}: ${verdict.replace(/\.$/, '')}`);
+  }
+  const message = `The token wraps keys in no way that Sallyport knows (${reasons.join('; ')}): use another token.`;
+  throw new SallyportError('hsm_mechanism_missing', message);
+}
