@@ -2,9 +2,13 @@ import type net from 'node:net';
 import { SallyportError } from '../../errors.ts';
 import { asSallyportError } from '../problem.ts';
 import type { Worker } from '../worker.ts';
+import { FirstBytes } from './first-bytes.ts';
 import type { Gate } from './gate.ts';
 import { HttpWay } from './http.ts';
+import { Socks5Way } from './socks5-way.ts';
 
+/** The first byte of SOCKS5; no HTTP request begins with it. */
+const SOCKS5 = 5;
 /** Between our last word and the end: closing over unread bytes would reset that word away. */
 const LINGER_MS = 1_000;
 
@@ -14,6 +18,8 @@ export interface Way {
   read(chunk: Buffer): void;
   /** What it answers where the agent is refused. */
   refusal(error: SallyportError): Buffer;
+  /** The connection is gone. */
+  gone?(): void;
 }
 
 /** What the record of a refused approach says of it. */
@@ -54,7 +60,7 @@ export class Approach {
 
   readonly #onData = (chunk: Buffer): void => {
     try {
-      this.#way ??= new HttpWay(this);
+      this.#way ??= chunk[0] === SOCKS5 ? new Socks5Way(this) : new HttpWay(this);
       this.#way.read(chunk);
     } catch (error) {
       const refusal = asSallyportError(error);
@@ -66,10 +72,15 @@ export class Approach {
   readonly #onEnd = (): void => void this.#socket.end();
 
   readonly #onClose = (): void => {
+    this.#way?.gone?.();
+    this.#leave();
+  };
+
+  #leave(): void {
     this.#phase = 'over';
     this.recognised();
     this.#gate.remove(this);
-  };
+  }
 
   /** It is known whose connection this is. */
   recognised(): void {
@@ -88,6 +99,23 @@ export class Approach {
     this.#socket.write(bytes);
     this.#phase = 'reading';
     this.#socket.resume();
+  }
+
+  /**
+   * Answers that the agent is connected, and resolves with what it sends then, once that is `enough`. From here on it
+   * can be told no more than a TLS client can. Throws client_closed.
+   */
+  firstBytes(established: Buffer, rest: Buffer, enough: (bytes: Buffer) => boolean): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const take = (bytes: Buffer): void => {
+        this.hold();
+        resolve(bytes);
+      };
+      this.#way = new FirstBytes(enough, take, reject);
+      this.#deadline = performance.now() + this.worker.settings.limits.handshakeTimeoutMs;
+      this.answer(established);
+      if (rest.length > 0) this.#onData(rest);
+    });
   }
 
   /** Answers, and closes. */
@@ -122,8 +150,8 @@ export class Approach {
     socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
-    this.#onClose();
-    socket.write(established);
+    this.#leave();
+    if (established.length > 0) socket.write(established);
     if (rest.length > 0) socket.unshift(rest);
     return socket;
   }

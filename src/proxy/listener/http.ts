@@ -1,13 +1,12 @@
-import { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { RequestReader } from '../http/request.ts';
 import { parseAuthority } from '../http/target.ts';
-import { authenticate } from '../policy/authenticate.ts';
-import { refuseIntegrity } from '../policy/refusal.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
-import { enterPlain, plainTarget } from './absolute.ts';
 import type { Approach, Asked, Way } from './approach.ts';
-import { enter, takeTurn } from './enter.ts';
+import { enter } from './enter.ts';
+import { identify, takeTurn } from './entrant.ts';
+import { enterPlain, plainTarget } from './plain.ts';
 import { credentialsRequired, type Identity, takeProxyCredentials } from './proxy-credentials.ts';
 
 /** git and Java ask once without credentials, then again on the same connection (measured). */
@@ -53,8 +52,7 @@ export class HttpWay implements Way {
     this.#method = method;
     try {
       who = takeProxyCredentials(head);
-      if (who && worker.policy.integrity !== null) throw untrusted();
-      const agent = who && authenticate(worker.policy, who.name, who.token);
+      const agent = who && identify(worker.policy, who);
       if (!who || !agent) {
         sent.fill(0);
         return this.#challenge(asked, who, head, rest);
@@ -64,7 +62,8 @@ export class HttpWay implements Way {
       const isConnect = method === 'CONNECT';
       const to = isConnect ? parseAuthority(head.bytes, head.targetStart, head.targetEnd) : plainTarget(head);
       Object.assign(asked, to);
-      if (isConnect) await enter(this.#approach, await takeTurn(worker, who), to, ESTABLISHED, rest);
+      if (isConnect)
+        await enter(this.#approach, await takeTurn(worker, who), to, { established: ESTABLISHED, rest });
       else enterPlain(this.#approach, await takeTurn(worker, who), sent);
     } catch (error) {
       sent.fill(0);
@@ -90,10 +89,4 @@ export class HttpWay implements Way {
     if (who) this.#approach.worker.stages.journal.refusal(asked, error, answer);
     else answer();
   }
-}
-
-/** What a stored policy says of tokens is worth no more than the rest of it: nobody is told that theirs is wrong. */
-function untrusted(): SallyportError {
-  const { code, message } = refuseIntegrity('The stored policy');
-  return new SallyportError(code, message);
 }

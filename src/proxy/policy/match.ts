@@ -46,6 +46,8 @@ export interface PolicyAgent {
 /** What one agent is granted: host pattern → port → rules. */
 interface Hosts {
   readonly patterns: Map<string, Map<number, Destination>>;
+  /** Of every pattern. */
+  readonly ports: Set<number>;
   /** Whether any pattern is a wildcard: most agents have none, and their hosts need one lookup. */
   wildcards: boolean;
 }
@@ -104,6 +106,11 @@ export class PolicyTable {
       if (ports) known = true;
     }
     return known ? 'other-port' : 'none';
+  }
+
+  /** Whether any rule of the agent names that port. */
+  hasPort(agentId: string, port: number): boolean {
+    return this.#hosts.get(agentId)?.ports.has(port) ?? false;
   }
 
   /** Whether the agent may reach the host without a credential: no rule of its names it, at whatever port. */
@@ -171,11 +178,12 @@ export class PolicyTable {
   #add(rule: Rule): void {
     let hosts = this.#hosts.get(rule.agent);
     if (!hosts) {
-      hosts = { patterns: new Map(), wildcards: false };
+      hosts = { patterns: new Map(), ports: new Set(), wildcards: false };
       this.#hosts.set(rule.agent, hosts);
     }
     for (const host of rule.hosts) {
       if (host.pattern.startsWith('*')) hosts.wildcards = true;
+      hosts.ports.add(host.port);
       let ports = hosts.patterns.get(host.pattern);
       if (!ports) {
         ports = new Map();

@@ -1,13 +1,15 @@
 import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
-import { type Authority, parseAbsolute } from '../http/target.ts';
+import { type Authority, parseAbsolute, parseHost } from '../http/target.ts';
 import { authenticate } from '../policy/authenticate.ts';
 import { type Place, Tunnel } from '../tunnel.ts';
 import type { Worker } from '../worker.ts';
 import type { Approach } from './approach.ts';
-import { type Entrant, requireServing } from './enter.ts';
+import type { Opening } from './enter.ts';
+import { type Entrant, requireServing } from './entrant.ts';
 import { credentialsRequired, takeProxyCredentials } from './proxy-credentials.ts';
 
+const HTTP_PORT = 80;
 const SLASH = 0x2f;
 const NOTHING = Buffer.alloc(0);
 
@@ -23,6 +25,34 @@ export function enterPlain(approach: Approach, { agent, token }: Entrant, sent: 
   const socket = approach.handOver(NOTHING, sent);
   if (socket) tunnel.openPlain(socket, (head) => absolutePlace(worker, agent.id, head));
   else tunnel.destroy();
+}
+
+/**
+ * The same where the way in has said already whose the connection is and where it goes, and the requests on it are
+ * written as for the server itself. `byHost`: an address was asked for, and each request's Host says which host that is.
+ */
+export function enterPlainAt(
+  approach: Approach,
+  { agent, token }: Entrant,
+  to: Authority,
+  byHost: boolean,
+  { established, rest }: Opening,
+): void {
+  const { worker } = approach;
+  requireServing(worker);
+  const tunnel = new Tunnel(worker, { agent, token, ...to });
+  worker.admit(tunnel);
+  const socket = approach.handOver(established, rest);
+  if (!socket) return tunnel.destroy();
+  tunnel.openPlain(socket, (head) => ({ ...(byHost ? hostOf(head, to) : to), token }));
+}
+
+/** The host that the request names, which counts where the port is the one that was asked for. */
+function hostOf({ bytes, fields, host }: RequestHead, to: Authority): Authority {
+  if (host < 0) return to;
+  const start = fields.offsets[4 * host + 2] ?? 0;
+  const named = parseHost(bytes, start, fields.offsets[4 * host + 3] ?? 0, HTTP_PORT);
+  return named.port === to.port ? named : to;
 }
 
 function absolutePlace(worker: Worker, agentId: string, head: RequestHead): Place {

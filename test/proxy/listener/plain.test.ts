@@ -1,7 +1,9 @@
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
+import tls from 'node:tls';
 import t, { type Test } from 'tap';
 import type { End } from './end.ts';
-import { type Scene, SECRET, startScene } from './scene.ts';
+import { connect, ESTABLISHED, type Scene, SECRET, startScene } from './scene.ts';
 
 /** open.test has no rule, plain.test one whose service allows plain http, secure.test one whose service does not. */
 async function start(t: Test, unlisted: 'deny' | 'tunnel' = 'tunnel'): Promise<Scene> {
@@ -230,4 +232,19 @@ t.test('bodies and half-close', async (t) => {
   await delay(50);
   server.send(OK);
   t.match(await agent.finish(), { rest: /\r\nContent-Length: 2\r\n\r\nok$/, ending: 'end' });
+});
+
+t.test('a tunnel to a port where plain http is allowed carries either: the first byte tells', async (t) => {
+  const scene = await start(t);
+  const agent = await connect(scene, 'plain.test:80');
+  t.equal(await agent.readTo('\r\n\r\n'), ESTABLISHED);
+  agent.send('GET /ws HTTP/1.1\r\nHost: plain.test\r\n\r\n');
+  const server = await scene.upstream('plain.test:80');
+  t.match(await server.readTo('\r\n\r\n'), `Authorization: Bearer ${SECRET}\r\n`);
+  const secure = await connect(scene, 'plain.test:80');
+  await secure.readTo('\r\n\r\n');
+  const inside = tls.connect({ socket: secure.socket, servername: 'plain.test', ca: scene.worker.ca.cert });
+  inside.on('error', () => {});
+  await once(inside, 'secureConnect');
+  t.ok(inside.authorized);
 });
