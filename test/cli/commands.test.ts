@@ -36,7 +36,10 @@ t.test('an agent is added, listed, gets another token, and is removed', async (t
     readFileSync(join(data, 'ca', 'bot.pem'), 'utf8'),
   );
   t.match(await sallyport.json(['agent', 'list']), [{ name: 'bot' }]);
-  t.match((await sallyport.cli(['agent', 'list'])).stdout, /^NAME +ID +CREATED\nbot +\S+ +\S+\n$/);
+  t.match(
+    (await sallyport.cli(['agent', 'list'])).stdout,
+    /^NAME +ID +UNLISTED +CREATED\nbot +\S+ +deny +\S+\n$/,
+  );
   t.match(await sallyport.json(['agent', 'rotate', 'bot']), { token: /^spa_[\w-]{43}$/ });
   t.match(await sallyport.failure(['agent', 'add', 'bot']), /^1 sallyport: [^\n]+ \[already_exists\]\n$/);
   t.match(

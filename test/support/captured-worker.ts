@@ -1,7 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { portOf } from './tls-server.ts';
@@ -34,14 +35,15 @@ export class CapturedWorker {
     server.on('connection', (socket) => void this.#accept(socket));
   }
 
-  /** The copy lies within the checkout, so that whoever can reach the one can reach the other. Remove it at the end. */
+  /** The copy lies where every user can reach it: a checkout may lie below closed folders. Remove it at the end. */
   static async prepare(): Promise<CapturedWorker> {
-    mkdirSync(join(CHECKOUT, '.tap'), { recursive: true });
-    const folder = mkdtempSync(join(CHECKOUT, '.tap', 'captured-'));
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-captured-'));
     chmodSync(folder, 0o755);
     for (const name of ['src', 'certs', 'package.json'])
       cpSync(join(CHECKOUT, name), join(folder, name), { recursive: true });
-    execFileSync('cp', ['-al', join(CHECKOUT, 'node_modules'), folder]); // links: no bytes are copied
+    const modules = join(CHECKOUT, 'node_modules');
+    const linked = spawnSync('cp', ['-al', modules, folder], { stdio: 'ignore' }); // no bytes are copied
+    if (linked.status !== 0) execFileSync('cp', ['-a', modules, folder]); // another file system
     cpSync(STAND_IN, join(folder, 'src/proxy/main.ts'));
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');

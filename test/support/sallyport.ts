@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The real program, as a user runs it: `sallyport` through its bin, on the Node that runs the test. */
@@ -199,10 +199,16 @@ async function ready(
 
 function start(args: readonly string[], options: CliOptions, stdin: 'pipe' | 'ignore'): ChildProcess {
   const { uid } = options;
-  return spawn(process.execPath, [options.bin ?? BIN, ...args], {
+  const environment = { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: tmpdir(), ...options.env };
+  // tap adds NODE_OPTIONS to whatever a test starts, and so on down: `serve`'s children would load a module of tap's,
+  // which their users may not read in a checkout below closed folders. `env -i` stands in between.
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  const { bin = BIN } = options;
+  const node = bin === BIN ? process.execPath : join(dirname(bin), '../../node_modules/node/bin/node');
+  return spawn('/usr/bin/env', ['-i', ...variables, node, bin, ...args], {
     ...(uid !== undefined && { uid, gid: uid }),
     cwd: options.cwd ?? tmpdir(),
-    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: tmpdir(), ...options.env },
+    env: {},
     stdio: [stdin, 'pipe', 'pipe'],
   });
 }
