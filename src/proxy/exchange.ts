@@ -14,6 +14,8 @@ import { Relay } from './relay.ts';
 import type { Lease } from './secrets/hot-secrets.ts';
 import type { Tunnel } from './tunnel.ts';
 import type { UpstreamConnection } from './upstream/pool.ts';
+import { webSocketAccept } from './websocket/handshake.ts';
+import { Unframed } from './websocket/unframed.ts';
 import { secretKey, type Worker } from './worker.ts';
 
 /** RFC 9110, 9.2.2: what may be sent again when a connection that was idle turns out to be dead. */
@@ -22,6 +24,9 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 /** What stands for the lease and the record of a credential where a request goes without one. */
 const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 const WITHOUT = { service: null, credential: null, version: null };
+
+/** Between the agent's end of a WebSocket and that of its server. */
+const LAST_WORDS_MS = 2_000;
 
 /** Turns of the event loop: one is the rule. */
 const SETTLE_TURNS = 3;
@@ -38,6 +43,9 @@ export class Exchange {
   readonly #misdirected: boolean;
   readonly #startedAt = performance.now();
   #body: BodyReader;
+  /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
+  accept: string | undefined;
+  #switched = false;
   /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
   #opening: AbortController | undefined;
   #rule: Rule | undefined;
@@ -76,6 +84,11 @@ export class Exchange {
     // RFC 9112, 9.3: a proxy keeps no connection with a client of HTTP/1.0.
     const { persistent, minor } = this.head;
     return persistent && minor === 1 && this.#body.done && !this.#worker.draining;
+  }
+
+  /** Whether a credential went with the request, and is searched for in the answer. */
+  get searched(): boolean {
+    return this.#rule !== PASSED;
   }
 
   /** Whether the agent has a part of its final answer. */
@@ -244,13 +257,15 @@ export class Exchange {
     let bytes: Buffer;
     let relay: Relay;
     try {
+      if (head.connection.length > 0) this.accept = webSocketAccept(head);
       const injection = compileInjection(rule.inject);
       const outgoing = {
         head,
         target: originForm(head),
         injection,
         fields: lease.fields,
-        identityOnly: rule !== PASSED,
+        identityOnly: this.searched,
+        upgrade: this.accept !== undefined,
         authority: tunnel.authority,
         room: upstream.headRoom,
       };
@@ -368,6 +383,22 @@ export class Exchange {
     this.#bodyMovedAt = Number.POSITIVE_INFINITY;
   }
 
+  /** The server has switched protocols: all that the agent sends now goes on as it is. */
+  switched(): void {
+    this.#switched = true;
+    this.#body = new Unframed();
+    this.responseStarted();
+    this.tunnel.continue();
+  }
+
+  /** The agent sends no more: the server is told, and has a moment to say its last. False where it waits for nothing. */
+  endSwitched(): boolean {
+    if (!this.#switched) return false;
+    this.#upstream?.socket.end();
+    this.#deadline = performance.now() + LAST_WORDS_MS;
+    return true;
+  }
+
   /** The answer is whole and with the agent. `reusable`: the upstream connection can take another request. */
   responseDone(status: number, reusable: boolean, persistent: boolean): void {
     const whole = this.#body.done;
@@ -397,6 +428,11 @@ export class Exchange {
     this.#relay?.agentDrained();
   }
 
+  /** The right to it was taken away while it lasts. */
+  revoked(): void {
+    this.#finish(null, 'policy_denied', () => {});
+  }
+
   /** The agent's connection is gone: nothing more to do for it, and nothing more for the upstream to do. */
   agentGone(): void {
     if (!this.#over) this.#finish(null, 'client_closed', () => {});
@@ -412,6 +448,7 @@ export class Exchange {
     }
     if (now < this.#deadline) return;
     this.#deadline = Number.POSITIVE_INFINITY;
+    if (this.#switched) return this.tunnel.destroy();
     const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
     this.responseFailed(
       new SallyportError('upstream_timeout', message),

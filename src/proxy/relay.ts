@@ -10,6 +10,9 @@ import { strip, withClose } from './response-head.ts';
 import { Scrubber } from './scrub/scrubber.ts';
 import type { Tunnel } from './tunnel.ts';
 import type { UpstreamConnection, UpstreamHandler } from './upstream/pool.ts';
+import { WebSocketFrames } from './websocket/frames.ts';
+import { isSwitch, switchedHead } from './websocket/handshake.ts';
+import { Unframed } from './websocket/unframed.ts';
 
 const RESPONSE_LIMITS = { headBytes: 256 * 1024, headFields: 500, targetBytes: 0 };
 /** RFC 9110, 15.2 sets no bound; a server that never comes to its answer must not hold us. */
@@ -114,21 +117,37 @@ export class Relay implements UpstreamHandler {
       if (at < 0) return void chunk.fill(0); // the reader keeps its own copy, and wipes it
       const head = this.#reader.head;
       if (head.status >= 200) return this.#begin(head, chunk, at);
+      if (head.status === 101) return this.#switch(head, chunk, at);
       this.#passInterim(head);
       if (at === chunk.length) return;
     }
     this.#takeBody(chunk, at, -1);
   }
 
-  /** 100 and 103 go through; 101 was not asked for, since Upgrade is not passed on (RFC 9110, 15.2). */
+  /** 100 and 103 go through (RFC 9110, 15.2). */
   #passInterim(head: ResponseHead): void {
-    if (head.status === 101) throw invalid('switched protocols unasked');
     if (++this.#interim > MAX_INTERIM) throw invalid('sent too many interim answers');
     this.#scrubber.scrubHead(head.bytes);
     if (this.#exchange.head.minor === 1)
       this.#write(Buffer.from(head.bytes.subarray(strip(head))), undefined);
     this.#reader.reset();
     this.#reader.expect(this.#exchange.head.method);
+  }
+
+  /** From here on both sides' bytes are WebSocket frames, where that is what the agent asked for and the server says. */
+  #switch(head: ResponseHead, chunk: Buffer, at: number): void {
+    const { accept, searched } = this.#exchange;
+    if (accept === undefined || !isSwitch(head, accept, !searched))
+      throw invalid('switched protocols unasked');
+    this.#head = head;
+    this.#status = head.status;
+    this.#body = searched ? new WebSocketFrames() : new Unframed();
+    this.#persistent = false;
+    this.started = true;
+    this.#scrubber.scrubHead(head.bytes);
+    this.#write(switchedHead(head.bytes.subarray(strip(head))), undefined);
+    this.#exchange.switched();
+    this.#takeBody(chunk, at, -1);
   }
 
   #begin(head: ResponseHead, chunk: Buffer, at: number): void {

@@ -244,6 +244,7 @@ export class Tunnel {
     // A whole request is answered still, where the agent said that it only sends no more (half-close). Who says so
     // within an answer wants no more of it.
     const { answering, wantsBody } = this.#exchange;
+    if (this.#closeNotify?.announced && this.#exchange.endSwitched()) return;
     if (answering || wantsBody || !this.#closeNotify?.announced) return this.destroy();
     for (const after of PROBES_MS) setTimeout(() => this.#probe(), after);
   }
@@ -279,7 +280,9 @@ export class Tunnel {
   /** A new policy is in force: an agent without a right to be here is cut off, and so is a stream without one. */
   recheck(): void {
     const agent = authenticate(this.worker.policy, this.#agentName, this.token);
-    if (agent?.id !== this.agent || this.#exchange?.lostItsRight()) this.destroy();
+    if (agent?.id === this.agent && !this.#exchange?.lostItsRight()) return;
+    this.#exchange?.revoked();
+    this.destroy();
   }
 
   drain(): void {

@@ -12,7 +12,10 @@ export interface OutgoingHead {
   readonly injection: CompiledInjection | undefined;
   /** The leased fields to put in; not read without `injection`. */
   readonly fields: CredentialFields;
-  /** Ask for a body without content coding, which scrubbing can read: Accept-Encoding becomes `identity`. */
+  /**
+   * Ask for a body without content coding, which scrubbing can read: Accept-Encoding becomes `identity`, and no
+   * extension of WebSocket is offered.
+   */
   readonly identityOnly: boolean;
   /** Pass Upgrade on (with `Connection: Upgrade`); by default it is dropped. */
   readonly upgrade?: boolean;
@@ -110,6 +113,8 @@ function choose(
       takesTrailers ||= listsTrailers(bytes, offsets[4 * i + 2] ?? 0, offsets[4 * i + 3] ?? 0);
     }
     if (isDropped(bytes, start, nameEnd, head.connection, injected, upgrade)) continue;
+    // Frames of an extension, such as compressed ones, could not be searched. None offered, none is agreed to.
+    if (upgrade && identityOnly && foldedEquals(bytes, start, nameEnd, 'sec-websocket-extensions')) continue;
     // RFC 9110, 10.1.1: an expectation of HTTP/1.0 is ignored. Passed on in our HTTP/1.1 it would not be.
     if (head.minor === 0 && nameEquals(bytes, start, nameEnd, 'expect')) continue;
     if (identityOnly && foldedEquals(bytes, start, nameEnd, 'accept-encoding')) {
