@@ -73,7 +73,7 @@ export class Wire {
     const deadline = performance.now() + withinMs;
     while (!done() && performance.now() < deadline) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, deadline - performance.now());
+        const timer = setTimeout(resolve, Math.max(1, deadline - performance.now()));
         this.#changed = () => {
           clearTimeout(timer);
           resolve();
