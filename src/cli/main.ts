@@ -7,6 +7,7 @@ import { addCredential } from './credential.ts';
 import { reportFailure } from './failure.ts';
 import { addGrant } from './grant.ts';
 import { examples } from './help.ts';
+import { addHsm } from './hsm.ts';
 import { addInit } from './init.ts';
 import { addRun } from './run.ts';
 import { addServe } from './serve.ts';
@@ -66,6 +67,7 @@ function program(): Command {
     addGrant,
     addRun,
     addAudit,
+    addHsm,
   ]) {
     add(root);
   }

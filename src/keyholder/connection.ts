@@ -1,3 +1,4 @@
+import type { KeyholderHealth } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { describe, meaning, returnValue } from './cryptoki.ts';
 import { wrap } from './operations.ts';
@@ -18,6 +19,10 @@ export class Connection {
   #failure: SallyportError | undefined;
   #pause = FIRST_PAUSE_MS;
   #notBefore = 0;
+  #since = new Date();
+  #opened = 0;
+  #lost = 0;
+  #refusedAtOnce = 0;
 
   /** `open` gives a token with its keys, proven; throws as openToken and proveKeys do. */
   constructor(open: () => Token) {
@@ -50,6 +55,7 @@ export class Connection {
         const what = meaning(name);
         if (what === 'refused' || what === 'unsupported') throw describe(error);
         if (what === 'unclear' && this.#healthy(token)) throw describe(error, 'refused');
+        this.#lost++;
         this.close();
         if (attempt > 1) throw this.#failed(error);
       }
@@ -61,11 +67,30 @@ export class Connection {
     this.#token = undefined;
   }
 
+  /** How it stands with the token, without asking it. */
+  health(): Omit<KeyholderHealth, 'verbs'> {
+    const left = this.#notBefore - Date.now();
+    return {
+      state: this.#failure === undefined ? 'ok' : left === Number.POSITIVE_INFINITY ? 'stopped' : 'failing',
+      since: this.#since.toISOString(),
+      opened: this.#opened,
+      lost: this.#lost,
+      refusedAtOnce: this.#refusedAtOnce,
+      error: this.#failure?.message ?? null,
+      retryInMs: this.#failure && Number.isFinite(left) ? Math.max(0, left) : null,
+    };
+  }
+
   #reopen(): Token {
-    if (this.#failure && Date.now() < this.#notBefore) throw this.#failure;
+    if (this.#failure && Date.now() < this.#notBefore) {
+      this.#refusedAtOnce++;
+      throw this.#failure;
+    }
     try {
       this.#token = this.#open();
       this.#wasOpen = true;
+      this.#opened++;
+      if (this.#failure) this.#since = new Date();
       this.#failure = undefined;
       return this.#token;
     } catch (error) {
@@ -76,6 +101,7 @@ export class Connection {
   /** Notes why the token cannot be used, until when that is taken for granted, and gives the error to throw. */
   #failed(cause: unknown): SallyportError {
     const error = describe(cause, 'gone');
+    if (!this.#failure) this.#since = new Date();
     this.#failure =
       error instanceof SallyportError
         ? this.#asMet(error)

@@ -3,7 +3,7 @@ import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { readFlag, readNumber, readOptional } from './find.ts';
 import { LABEL } from './keys.ts';
 import { mechanismName } from './mechanisms.ts';
-import type { Token } from './token.ts';
+import { isSoftware, type Token } from './token.ts';
 
 /** What the token and its keys are, attributes as the token itself reports them. Throws what the calls throw. */
 export function info(token: Token): KeyholderInfo {
@@ -26,8 +26,7 @@ export function info(token: Token): KeyholderInfo {
     token: place.token,
     serial,
     ...maker,
-    // What OpenDNSSEC's library calls itself. It has the interface of an HSM, not the protection of hardware.
-    software: maker.manufacturer.startsWith('SoftHSM'),
+    software: isSoftware(maker),
     mechanisms: [...mechanisms.keys()].map(mechanismName).sort(),
     kek: keys.newest.label,
     profile: keys.newest.profile.name,

@@ -148,7 +148,8 @@ function confined(token: Cryptoki, handle: Handle, label: string): Handle {
   );
 }
 
-function versionOf(label: string, prefix: string): number | undefined {
+/** The number in a label that is `prefix` and a number. */
+export function versionOf(label: string, prefix: string): number | undefined {
   if (!label.startsWith(prefix)) return undefined;
   const digits = /^[1-9]\d{0,8}$/.exec(label.slice(prefix.length))?.[0];
   return digits === undefined ? undefined : Number(digits);

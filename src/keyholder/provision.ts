@@ -3,10 +3,10 @@ import type { Module } from 'graphene-pk11';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { createToken } from './create-token.ts';
-import { describe } from './cryptoki.ts';
 import { info } from './info.ts';
 import { existingKeys } from './keys.ts';
 import { makeKeys } from './make-keys.ts';
+import { answerOnce } from './one-answer.ts';
 import type { Profile } from './profiles/profile.ts';
 import { profileNamed } from './profiles/registry.ts';
 import { loadModule, openToken, type Place } from './token.ts';
@@ -58,12 +58,4 @@ function provision(module: Module, place: Place, wanted: Profile | undefined): K
   }
 }
 
-try {
-  process.stdout.write(`${JSON.stringify(main())}\n`);
-} catch (caught) {
-  const error = describe(caught);
-  const code = error instanceof SallyportError ? error.code : 'internal';
-  const message = error instanceof Error ? error.message : String(error);
-  process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
-  process.exitCode = 1;
-}
+answerOnce(main);

@@ -21,6 +21,11 @@ export interface Maker {
   readonly firmware: string;
 }
 
+/** SoftHSM has the interface of an HSM, not the protection of hardware. */
+export function isSoftware({ manufacturer }: Maker): boolean {
+  return manufacturer.startsWith('SoftHSM');
+}
+
 /** A token with a logged-in session. */
 export interface OpenToken extends Cryptoki {
   readonly place: Place;

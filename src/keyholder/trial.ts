@@ -9,8 +9,9 @@ import type { Kek, Profile } from './profiles/profile.ts';
 import { missing, PROFILES } from './profiles/registry.ts';
 import { tryKek } from './try-kek.ts';
 
-const LABEL = 'sallyport-trial';
-const BIND_LABEL = 'sallyport-trial-bind';
+const STORED = { kek: 'sallyport-trial', bind: 'sallyport-trial-bind' };
+/** Named otherwise, so that what a killed trial has stored is not taken for them. */
+const OF_SESSION = { kek: 'sallyport-session-trial', bind: 'sallyport-session-trial-bind' };
 const ID = Buffer.of(0xf0, 0xff);
 
 /** How a profile did on a token. */
@@ -27,16 +28,17 @@ export interface Trial<T> {
  * `more` may then do what it likes with that KEK. Throws what the calls throw.
  */
 export function onTrial<T>(token: Cryptoki, profile: Profile, stored: boolean, more: (kek: Kek) => T): T {
-  const made = leftOver(token);
+  const label = stored ? STORED : OF_SESSION;
+  const made = stored ? leftOver(token) : [];
   const naming = (label: string): Naming => ({ label, id: ID, stored });
   try {
     for (let object = made.pop(); object; object = made.pop())
       token.lib.C_DestroyObject(token.session, object);
-    if (profile.binds) made.push(generateHmacKey(token, naming(BIND_LABEL)));
-    const [key, ...others] = profile.generate(token, naming(LABEL));
+    if (profile.binds) made.push(generateHmacKey(token, naming(label.bind)));
+    const [key, ...others] = profile.generate(token, naming(label.kek));
     if (key === undefined) throw new TypeError(`the profile ${profile.name} made no key`);
     made.push(key, ...others);
-    const kek = readKek(token, profile, LABEL, BIND_LABEL, key);
+    const kek = readKek(token, profile, label.kek, label.bind, key);
     tryKek(token, profile, kek);
     return more(kek);
   } finally {
@@ -47,7 +49,7 @@ export function onTrial<T>(token: Cryptoki, profile: Profile, stored: boolean, m
 /** Keys of a trial that was killed. */
 function leftOver(token: Cryptoki): Handle[] {
   const kinds = [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY];
-  return kinds.flatMap((kind) => [...find(token, kind, LABEL), ...find(token, kind, BIND_LABEL)]);
+  return kinds.flatMap((kind) => Object.values(STORED).flatMap((label) => find(token, kind, label)));
 }
 
 /** Puts a profile on trial unless the token lists too little for it. Throws only what is no answer of the token. */

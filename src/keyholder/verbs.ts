@@ -1,10 +1,18 @@
 import type { Handler, Reply } from '../channel/channel.ts';
-import { KeyholderRequest, type WrapReply } from '../channel/messages/keyholder.ts';
+import {
+  type KeyholderHealth,
+  KeyholderRequest,
+  type RotateReply,
+  type WrapReply,
+} from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { readAnchor, writeAnchor } from './anchor.ts';
 import type { Connection } from './connection.ts';
 import { info } from './info.ts';
+import { Meter } from './meter.ts';
 import { agree, mac, sign, unwrap, wrap } from './operations.ts';
+import { refreshKeys } from './refresh-keys.ts';
+import { retire, rotate } from './rotate.ts';
 import type { Token } from './token.ts';
 
 const MAX_DEK = 64;
@@ -15,17 +23,27 @@ const NOTHING = {};
  * buffer, used where they lie and wiped by the channel, as are the parts answered.
  */
 export function answerWith(connection: Connection): Handler {
+  const meter = new Meter();
   return (header, parts) => {
-    const request = KeyholderRequest.safeParse(header);
-    if (!request.success) throw malformed('It is none that the keyholder knows.');
-    return connection.use((token) => answer(token, request.data, parts));
+    const { success, data: request } = KeyholderRequest.safeParse(header);
+    if (!success) throw malformed('It is none that the keyholder knows.');
+    if (request.verb === 'health') {
+      none(parts);
+      return { header: { ...connection.health(), verbs: meter.read() } satisfies KeyholderHealth };
+    }
+    return meter.measure(request.verb, () => connection.use((token) => answer(token, request, parts)));
   };
 }
 
-function answer(token: Token, request: KeyholderRequest, parts: readonly Buffer[]): Reply {
+function answer(
+  token: Token,
+  request: Exclude<KeyholderRequest, { verb: 'health' }>,
+  parts: readonly Buffer[],
+): Reply {
   switch (request.verb) {
     case 'info':
       none(parts);
+      refreshKeys(token);
       return { header: info(token) };
     case 'wrap': {
       const [dek, aad] = two(parts);
@@ -57,6 +75,13 @@ function answer(token: Token, request: KeyholderRequest, parts: readonly Buffer[
       writeAnchor(token, bytes);
       return { header: NOTHING };
     }
+    case 'rotate':
+      none(parts);
+      return { header: rotate(token, request.from) satisfies RotateReply };
+    case 'retire':
+      none(parts);
+      retire(token, request.kek);
+      return { header: NOTHING };
   }
 }
 

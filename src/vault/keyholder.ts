@@ -1,10 +1,19 @@
 import type { Channel } from '../channel/channel.ts';
-import { KeyholderInfo, type KeyholderRequest, WrapReply } from '../channel/messages/keyholder.ts';
+import {
+  KeyholderHealth,
+  KeyholderInfo,
+  type KeyholderRequest,
+  WrapReply,
+} from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { allocateSecret } from '../secret-buffer.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */
 const DEADLINE_MS = 5_000;
+/** How long after a keyholder could not be used it is asked again. */
+const AGAIN_MS = 1_000;
+/** What `status` waits for a keyholder. */
+const STATUS_MS = 1_000;
 /** A keyholder that has just been started loads its module and logs in before it answers. */
 const FIRST_DEADLINE_MS = 15_000;
 
@@ -12,6 +21,18 @@ export interface WrappedKey {
   readonly wrapped: Buffer;
   /** Label of the KEK that it is wrapped with. */
   readonly kek: string;
+}
+
+/** As /v1/status shows it. */
+export interface HsmStatus {
+  readonly state: 'ok' | 'unavailable';
+  readonly error?: string;
+  readonly token?: string;
+  readonly module?: string;
+  readonly kek?: string;
+  readonly profile?: string;
+  readonly info?: KeyholderInfo;
+  readonly health?: KeyholderHealth;
 }
 
 interface Connected {
@@ -39,10 +60,25 @@ export class KeyholderClient {
 
   /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
   connect(name: string, channel: Channel): Promise<void> {
+    const previous = channel.onClose;
+    channel.onClose = (error) => {
+      previous(error);
+      if (this.#connected?.channel !== channel) return;
+      this.#connected = undefined;
+      this.#problem = 'the keyholder ended and is being started again';
+    };
     this.#opening = this.#open(name, channel);
-    return this.#opening.catch((error: unknown) => {
-      this.#problem = error instanceof Error ? error.message : String(error);
-    });
+    return this.#opening.catch((error: unknown) => this.#again(name, channel, error));
+  }
+
+  /** Notes what the keyholder lacks, and asks it again for as long as it lives: a token may come back. */
+  #again(name: string, channel: Channel, lack: unknown): void {
+    this.#problem = lack instanceof Error ? lack.message : String(lack);
+    const timer = setTimeout(() => {
+      if (channel.closed) return;
+      this.#open(name, channel).catch((error: unknown) => this.#again(name, channel, error));
+    }, AGAIN_MS);
+    timer.unref();
   }
 
   /** Resolves once the keyholder connected last can be used. Rejects with what it lacks: hsm_pin_wrong and the like. */
@@ -51,13 +87,6 @@ export class KeyholderClient {
   }
 
   async #open(name: string, channel: Channel): Promise<void> {
-    const previous = channel.onClose;
-    channel.onClose = (error) => {
-      previous(error);
-      if (this.#connected?.channel !== channel) return;
-      this.#connected = undefined;
-      this.#problem = 'the keyholder ended and is being started again';
-    };
     const info = await this.#ask(
       name,
       channel,
@@ -77,6 +106,39 @@ export class KeyholderClient {
 
   get problem(): string | undefined {
     return this.#connected ? undefined : this.#problem;
+  }
+
+  /**
+   * What `status` says of the HSM. The keyholder is asked, for a second at most; where it does not answer, what it said
+   * of itself last stands, with the reason. Never throws.
+   */
+  async status(): Promise<HsmStatus> {
+    const connected = this.#connected;
+    if (!connected) return { state: 'unavailable', error: this.#problem };
+    const { channel, name } = connected;
+    let { info } = connected;
+    let health: KeyholderHealth | undefined;
+    const about = (): Omit<HsmStatus, 'state'> => {
+      const { token, module, kek, profile } = info;
+      return { token, module, kek, profile, info, ...(health ? { health } : {}) };
+    };
+    try {
+      health = await channel.request(
+        { verb: 'health' },
+        [],
+        (header) => KeyholderHealth.parse(header),
+        STATUS_MS,
+      );
+      info = await channel.request({ verb: 'info' }, [], (header) => KeyholderInfo.parse(header), STATUS_MS);
+      if (this.#connected === connected) this.#connected = { name, channel, info };
+      return { state: 'ok', ...about() };
+    } catch (error) {
+      return {
+        state: 'unavailable',
+        error: error instanceof Error ? error.message : String(error),
+        ...about(),
+      };
+    }
   }
 
   /** The intake key's public point, 65 bytes. Throws hsm_unavailable. */

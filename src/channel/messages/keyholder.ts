@@ -12,9 +12,17 @@ import { z } from 'zod';
  * | agree        | uncompressed P-256 point   | 32-byte x coordinate of ECDH with the intake key |
  * | anchor.read  |                            | the anchor's bytes, or no part where none was written |
  * | anchor.write | the anchor's bytes (≤ 4 KiB) |                       |
+ * | rotate       |                            |                         | header: RotateReply
+ * | retire       |                            |                         | header: { }
+ * | health       |                            |                         | header: KeyholderHealth
+ *
+ * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
+ * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
+ * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever.
+ * `health` is answered whatever state the HSM is in, without asking it.
  *
  * Failures: hsm_unavailable (device, session, module), hsm_refused (wrong AAD, tampered wrap, invalid point),
- * hsm_key_missing.
+ * hsm_key_missing; invalid_argument (the newest KEK is not retired).
  */
 export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('info') }),
@@ -25,6 +33,9 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('agree') }),
   z.strictObject({ verb: z.literal('anchor.read') }),
   z.strictObject({ verb: z.literal('anchor.write') }),
+  z.strictObject({ verb: z.literal('rotate'), from: z.string() }),
+  z.strictObject({ verb: z.literal('retire'), kek: z.string() }),
+  z.strictObject({ verb: z.literal('health') }),
 ]);
 export type KeyholderRequest = z.infer<typeof KeyholderRequest>;
 
@@ -64,3 +75,37 @@ export type KeyholderInfo = z.infer<typeof KeyholderInfo>;
 
 export const WrapReply = z.strictObject({ kek: z.string() });
 export type WrapReply = z.infer<typeof WrapReply>;
+
+/** The newest KEK, and whether it was made for this request. */
+export const RotateReply = z.strictObject({ kek: z.string(), made: z.boolean() });
+export type RotateReply = z.infer<typeof RotateReply>;
+
+export const KeyholderHealth = z.strictObject({
+  /**
+   * `ok`: the token is open. `failing`: it cannot be opened, and is tried again. `stopped`: it is not tried again before
+   * the keyholder is started anew (a wrong PIN, which might lock the token; a module that cannot be loaded).
+   */
+  state: z.enum(['ok', 'failing', 'stopped']),
+  /** When that state began, ISO 8601. */
+  since: z.string(),
+  /** How often the token was opened, and lost again. */
+  opened: z.number().int(),
+  lost: z.number().int(),
+  /** Requests that were refused at once, since the HSM had failed a moment before. */
+  refusedAtOnce: z.number().int(),
+  /** What keeps the token from being opened. */
+  error: z.string().nullable(),
+  /** When the next request is tried on the HSM; null where every one is, or none. */
+  retryInMs: z.number().int().nullable(),
+  /** Of each verb asked so far: how often, how often in vain, and how long it took. */
+  verbs: z.record(
+    z.string(),
+    z.strictObject({
+      asked: z.number().int(),
+      failed: z.number().int(),
+      meanMicroseconds: z.number().int(),
+      longestMicroseconds: z.number().int(),
+    }),
+  ),
+});
+export type KeyholderHealth = z.infer<typeof KeyholderHealth>;
