@@ -208,7 +208,6 @@ export class Vault {
   }
 
   async #status() {
-    const { info, problem } = this.#keyholder;
     const { failures } = this.#policy;
     const { host, port } = this.#start.worker.listen;
     return {
@@ -216,9 +215,7 @@ export class Vault {
       isolation: this.#start.isolation,
       proxy: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
       processes: await this.#supervisor.processes(),
-      hsm: info
-        ? { state: 'ok', token: info.token, module: info.module, kek: info.kek }
-        : { state: 'unavailable', error: problem },
+      hsm: await this.#keyholder.status(),
       integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
       workers: this.#fleet.status(),
       revision: this.#compiler.revision,
