@@ -4,9 +4,17 @@ import { CONNECTIONS } from './http1-connections.ts';
 import { FIELDS } from './http1-fields.ts';
 import { FRAMING } from './http1-framing.ts';
 import { INTERIM } from './http1-interim.ts';
+import { STREAMS } from './http1-streams.ts';
 import { WEBSOCKET } from './websocket.ts';
 
-const rows: readonly CarryRow[] = [...FRAMING, ...INTERIM, ...CONNECTIONS, ...FIELDS, ...WEBSOCKET];
+const rows: readonly CarryRow[] = [
+  ...FRAMING,
+  ...INTERIM,
+  ...CONNECTIONS,
+  ...FIELDS,
+  ...STREAMS,
+  ...WEBSOCKET,
+];
 
 /** "HOST" in a row is the row's own host. */
 function placed(row: CarryRow, host: string): CarryRow {
