@@ -28,6 +28,10 @@ const WITHOUT = { service: null, credential: null, version: null };
 /** Between the agent's end of a WebSocket and that of its server. */
 const LAST_WORDS_MS = 2_000;
 
+/** How often a credential may be replaced while one request is prepared. */
+const MAX_DECISIONS = 3;
+/** Less than a worker may take to put a policy in force. */
+const NEWER_POLICY_MS = 2_000;
 /** Turns of the event loop: one is the rule. */
 const SETTLE_TURNS = 3;
 
@@ -57,6 +61,7 @@ export class Exchange {
   #forwardedAt = 0;
   #retried = false;
   #unsettled = 0;
+  #decisions = 0;
   #bodyBroken = false;
   #bodySent = false;
   #over = false;
@@ -192,9 +197,26 @@ export class Exchange {
     if (leased.status === 'fulfilled') this.#lease = leased.value;
     if (opened.status === 'fulfilled') this.#upstream = opened.value;
     const failure = [leased, opened].find((each) => each.status === 'rejected');
-    if (this.#over) this.#letGo();
-    else if (failure) this.#refuse(asSallyportError(failure.reason));
-    else this.#commit(rule);
+    if (this.#over) return this.#letGo();
+    if (!failure) return this.#commit(rule);
+    const error = asSallyportError(failure.reason);
+    if (error.code === 'credential_missing') void this.#decideAgain(error);
+    else this.#refuse(error);
+  }
+
+  /**
+   * The credential was replaced while the request was prepared: decides by the newest policy, so that a replacement is
+   * not the agent's trouble. `missing`: the vault has the new version already; its policy is on the way here.
+   */
+  async #decideAgain(missing?: SallyportError): Promise<void> {
+    if (missing) await this.#worker.policyAfter(this.#revision, NEWER_POLICY_MS);
+    const unchanged = missing !== undefined && this.#worker.policy.revision === this.#revision;
+    if (this.#record !== undefined) this.#recordOutcome(null, 'credential_missing');
+    this.#record = undefined;
+    this.#letGo();
+    if (this.#over) return;
+    if (unchanged || ++this.#decisions > MAX_DECISIONS) return this.#refuse(missing ?? replacedAgain());
+    this.start();
   }
 
   async #open(rule: Rule): Promise<UpstreamConnection> {
@@ -238,14 +260,7 @@ export class Exchange {
 
   #forward(rule: Rule): void {
     // The policy may have changed since the decision: what is sent now must be right now (promise 7).
-    if (this.lostItsRight()) {
-      return this.#answer(
-        new SallyportError(
-          'policy_denied',
-          'The grant was changed while the request was prepared: send it again.',
-        ),
-      );
-    }
+    if (this.#lostItsRight()) return void this.#decideAgain();
     const { head, tunnel } = this;
     const { pool } = this.#worker.stages;
     if (this.#upstream?.socket.destroyed) this.#upstream = pool.takeIdle(this.#destination(rule));
@@ -355,7 +370,12 @@ export class Exchange {
   }
 
   /** Asked when a new policy is in force: does it still allow this request with this very credential? */
-  lostItsRight(): boolean {
+  policyChanged(): boolean {
+    // What is not forwarded yet asks for itself when it is.
+    return this.#relay !== undefined && this.#lostItsRight();
+  }
+
+  #lostItsRight(): boolean {
     const { policy } = this.#worker;
     const rule = this.#rule;
     if (!rule || policy.revision === this.#revision) return false;
@@ -486,19 +506,22 @@ export class Exchange {
     if (this.#over) return;
     this.#over = true;
     this.#opening?.abort();
-    if (this.#record !== undefined) {
-      const now = performance.now();
-      this.#worker.stages.journal.outcome(this.#record, {
-        status,
-        error,
-        overheadMs: (this.#forwardedAt || now) - this.#startedAt,
-        totalMs: now - this.#startedAt,
-        bytesUp: this.#bytesUp,
-        bytesDown: this.#relay?.bytesDown ?? 0,
-      });
-    }
+    this.#recordOutcome(status, error);
     this.#letGo();
     then();
+  }
+
+  #recordOutcome(status: number | null, error: string | null): void {
+    if (this.#record === undefined) return;
+    const now = performance.now();
+    this.#worker.stages.journal.outcome(this.#record, {
+      status,
+      error,
+      overheadMs: (this.#forwardedAt || now) - this.#startedAt,
+      totalMs: now - this.#startedAt,
+      bytesUp: this.#bytesUp,
+      bytesDown: this.#relay?.bytesDown ?? 0,
+    });
   }
 
   #letGo(): void {
@@ -515,4 +538,11 @@ function scrubTargets(lease: Lease, injection: CompiledInjection): { leased: Buf
   const leased: Buffer[] = [];
   for (const { value, secret } of lease.fields.values()) if (secret) leased.push(value);
   return { leased, owned: injection.scrubTargets(lease.fields) };
+}
+
+function replacedAgain(): SallyportError {
+  return new SallyportError(
+    'credential_missing',
+    'The credential was being replaced while the request was prepared, so nothing was sent: send it again.',
+  );
 }

@@ -280,7 +280,7 @@ export class Tunnel {
   /** A new policy is in force: an agent without a right to be here is cut off, and so is a stream without one. */
   recheck(): void {
     const agent = authenticate(this.worker.policy, this.#agentName, this.token);
-    if (agent?.id === this.agent && !this.#exchange?.lostItsRight()) return;
+    if (agent?.id === this.agent && !this.#exchange?.policyChanged()) return;
     this.#exchange?.revoked();
     this.destroy();
   }

@@ -51,6 +51,7 @@ export class Worker {
   readonly #tunnelsOf = new Map<string, number>();
   readonly #tunnelRate: RateLimit;
   #policy: PolicyTable;
+  readonly #awaitingPolicy: (() => void)[] = [];
   #vaultGoneAt: number | undefined;
   draining = false;
 
@@ -76,9 +77,22 @@ export class Worker {
     if (snapshot.revision <= this.#policy.revision) return;
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     for (const tunnel of this.tunnels) tunnel.recheck();
+    for (const go of this.#awaitingPolicy.splice(0)) go();
     this.stages.secrets.retain(
       new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version))),
     );
+  }
+
+  /** Resolves once a policy newer than `revision` is in force, or after `withinMs`. */
+  policyAfter(revision: number, withinMs: number): Promise<void> {
+    if (this.#policy.revision > revision) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      this.#awaitingPolicy.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   vaultGone(): void {

@@ -162,8 +162,8 @@ async function serve(
   };
 }
 
-function asGiven({ env = {}, uid }: StartOptions) {
-  return { env, ...(uid !== undefined && { uid }) };
+function asGiven({ env = {}, uid, bin }: StartOptions) {
+  return { env, ...(uid !== undefined && { uid }), ...(bin !== undefined && { bin }) };
 }
 
 const FREE_PORTS = ['--proxy-listen', '127.0.0.1:0', '--api-listen', '127.0.0.1:0'];

@@ -17,7 +17,7 @@ import {
 } from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { parseSettings } from '../../src/settings.ts';
-import { type CertificateAuthority, certify, makeCa } from './certificates.ts';
+import { type Certificate, type CertificateAuthority, certify, makeCa } from './certificates.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url));
 
@@ -34,6 +34,10 @@ export interface WorkerOptions {
   readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly limits?: Partial<WorkerSettings['limits']>;
   readonly hotSecrets?: Partial<WorkerSettings['hotSecrets']>;
+  /** Whether it listens with TLS too: with a certificate that it asks for, or with this one. */
+  readonly tls?: boolean | Certificate;
+  /** Asked before a secret is released: the error to answer with instead. */
+  readonly refuse?: (asked: Extract<FromWorker, { type: 'secret' }>) => SallyportError | undefined;
   /** Options of the worker's Node. */
   readonly nodeOptions?: readonly string[];
 }
@@ -43,6 +47,8 @@ export class TestWorker {
   readonly process: ChildProcess;
   readonly channel: Channel;
   readonly port: number;
+  /** Of the TLS listener; 0 where there is none. */
+  readonly tlsPort: number;
   readonly ca: CertificateAuthority;
   readonly token: string;
   readonly asked: FromWorker[] = [];
@@ -53,6 +59,7 @@ export class TestWorker {
     process: ChildProcess,
     channel: Channel,
     port: number,
+    tlsPort: number,
     ca: CertificateAuthority,
     token: string,
     folder: string,
@@ -62,6 +69,7 @@ export class TestWorker {
     this.process = process;
     this.channel = channel;
     this.port = port;
+    this.tlsPort = tlsPort;
     this.ca = ca;
     this.token = token;
     this.#folder = folder;
@@ -86,7 +94,14 @@ export class TestWorker {
         const chain = Buffer.from(certify(ca, message.host, key));
         return { header: { notAfter: Date.now() + 3_600_000 }, parts: [chain, ticketKeys(message)] };
       }
+      if (message.type === 'listener-leaf') {
+        const key = createPublicKey({ key: Buffer.from(parts[0] ?? []), format: 'der', type: 'spki' });
+        const chain = Buffer.from(certify(ca, ['proxy.test', '127.0.0.1'], key));
+        return { header: { notAfter: Date.now() + 3_600_000 }, parts: [chain] };
+      }
       if (message.type === 'secret') {
+        const refusal = options.refuse?.(message);
+        if (refusal) throw refusal;
         const fields = options.secrets?.[message.credential];
         if (!fields) throw new SallyportError('hsm_unavailable', 'The key store is not answering.');
         const names = Object.keys(fields).map((name) => ({ name, secret: true }));
@@ -109,6 +124,8 @@ export class TestWorker {
     socket.destroy();
     server.close();
     const port = await freePort();
+    const tlsPort = options.tls ? await freePort() : 0;
+    const given = typeof options.tls === 'object' ? options.tls : undefined;
     const hash = createHash('sha256').update(token).digest('hex');
     const snapshot: Snapshot = {
       revision: 1,
@@ -119,11 +136,12 @@ export class TestWorker {
     const start: ToWorker = {
       type: 'start',
       worker: 'worker-1',
-      settings: settings(options, port),
+      settings: settings(options, port, tlsPort),
       snapshot,
+      secrets: given ? ['tlsKey'] : [],
     };
-    await channel.request(start, [], () => undefined, 10_000);
-    return new TestWorker(child, channel, port, ca, token, folder, snapshot, asked);
+    await channel.request(start, given ? [Buffer.from(given.key)] : [], () => undefined, 10_000);
+    return new TestWorker(child, channel, port, tlsPort, ca, token, folder, snapshot, asked);
   }
 
   get journal(): string {
@@ -206,13 +224,15 @@ function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
   };
 }
 
-function settings(options: WorkerOptions, port: number): WorkerSettings {
+function settings(options: WorkerOptions, port: number, tlsPort: number): WorkerSettings {
+  const certificate = typeof options.tls === 'object' ? options.tls.cert : null;
   const resolve = Object.entries(options.upstreams).map(([name, toPort]) => {
     const colon = name.lastIndexOf(':');
     return { host: name.slice(0, colon), port: Number(name.slice(colon + 1)), address: '127.0.0.1', toPort };
   });
   return {
     listen: { host: '127.0.0.1', port },
+    tlsListen: tlsPort ? { host: '127.0.0.1', port: tlsPort, names: ['proxy.test'], certificate } : null,
     upstreamCa: options.upstreamCa,
     systemCa: '',
     upstreamResolve: resolve,
