@@ -9,6 +9,7 @@ import { addGrant } from './grant.ts';
 import { examples } from './help.ts';
 import { addHsm } from './hsm.ts';
 import { addInit } from './init.ts';
+import { addIntegrity } from './integrity.ts';
 import { addRun } from './run.ts';
 import { addServe } from './serve.ts';
 import { addService } from './service.ts';
@@ -67,6 +68,7 @@ function program(): Command {
     addGrant,
     addRun,
     addAudit,
+    addIntegrity,
     addHsm,
   ]) {
     add(root);

@@ -16,6 +16,7 @@ import { Credentials } from './credentials/credentials.ts';
 import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
+import { IntegrityDesk } from './lifecycle/integrity.ts';
 import { Policy } from './policy/policy.ts';
 import { Services } from './services/services.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -142,6 +143,10 @@ export class Vault {
       services: new Services(this.#changes, this.#keyholder),
       credentials: new Credentials(this.#changes, this.#keyholder),
       grants: new Grants(this.#changes),
+      integrity: new IntegrityDesk(this.#policy, this.#changes, this.#ledger, {
+        recheck: () => this.#recheck(true),
+        announce: () => this.#announceIntegrity(),
+      }),
     });
     const api = publicApi(this.#version);
     this.#servers = [control, api];
@@ -181,8 +186,12 @@ export class Vault {
     this.#attempt(this.#changes.exclusive(() => this.#recheck()));
   }
 
-  async #recheck(): Promise<void> {
-    if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
+  async #recheck(always = false): Promise<void> {
+    if (await this.#policy.recheck(always)) await this.#announceIntegrity();
+  }
+
+  async #announceIntegrity(): Promise<void> {
+    await Promise.all([this.#publish(), this.#alarm()]);
   }
 
   async #publish(): Promise<void> {

@@ -13,8 +13,10 @@ import type { PolicyRows } from '../../store/schema.ts';
 import type { Agents } from '../agents/agents.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
+import type { IntegrityDesk } from '../lifecycle/integrity.ts';
 import type { Services } from '../services/services.ts';
 import { answerErrors } from './errors.ts';
+import { integrityRoutes } from './integrity.ts';
 import {
   AgentChange,
   ById,
@@ -40,6 +42,7 @@ export interface ControlParts {
   readonly services: Services;
   readonly credentials: Credentials;
   readonly grants: Grants;
+  readonly integrity: IntegrityDesk;
 }
 
 /** The API that the command line uses, over a socket that only the vault's owner can open. No clear secret passes it. */
@@ -50,6 +53,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   app.get('/v1/intake', () => ({ publicKey: parts.intakePublicKey().toString('hex') }));
   agentRoutes(app, parts);
   policyRoutes(app, parts);
+  integrityRoutes(app, parts.integrity);
   return app;
 }
 

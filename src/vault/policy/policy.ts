@@ -1,22 +1,23 @@
-import { timingSafeEqual } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { openReadOnly, type Store, unavailable } from '../../store/open.ts';
-import { hasOwnSchema, readPolicy, readState } from '../../store/read.ts';
+import { hasOwnSchema, readPolicy } from '../../store/read.ts';
 import { type AgentsTable, eachRow, type PolicyRow, type PolicyRows } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
-import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead, sameHead } from '../integrity/anchor.ts';
+import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead } from '../integrity/anchor.ts';
 import { StateDigest } from '../integrity/digest.ts';
 import { encodeRow } from '../integrity/encode.ts';
+import { checkHead } from '../integrity/head.ts';
+import { FOREIGN_SCHEMA, headOf, type Inspection, inspect } from '../integrity/inspect.ts';
 import { authenticate, compare, describeFailures, type Failure, rowKey } from '../integrity/verify.ts';
 import { StoreWatch } from '../integrity/watch.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { PolicyState } from './state.ts';
 
-const FOREIGN_SCHEMA: Failure = {
-  table: 'state',
-  id: '*',
-  reason: 'The database has tables, triggers or views that the vault did not make',
-};
+/**
+ * How far accepting a state takes the counter: beyond what any state of the branch left behind can have, also of one
+ * that the anchor does not know of (a restored token's). None of them is then taken for a later one.
+ */
+const BRANCH_STEP = 1_000_000;
 
 /**
  * The policy and its truthfulness (promise 8). It is read and authenticated once; from then on it is served from
@@ -33,6 +34,8 @@ export class Policy {
   /** The anchor still names an earlier state. */
   #behind = false;
   #found: readonly Failure[] = [];
+  /** The one among them that says that the state as a whole is not the anchored one. */
+  #strayed: Failure | undefined;
   #compared: readonly Failure[] = [];
   #confined = true;
   #suspectAgents: readonly AgentsTable[] = [];
@@ -99,12 +102,12 @@ export class Policy {
     }
     const failed = await authenticate(this.#keyholder, rows);
     const all = [...eachRow(rows)];
-    this.#digest.put(all.map((entry) => [rowKey(entry), entry.row.mac]));
-    const counter = all.reduce((highest, { row }) => Math.max(highest, row.generation), 0);
-    this.#head = { counter, digest: this.#digest.preview(counter).toString('hex') };
-    const anchor = await this.#checkAnchor(all.length === 0);
-    this.#found = [...failed.values(), ...(anchor ? [anchor] : [])];
-    this.#confined = this.#found.every((failure) => failure.table === 'credential_versions');
+    this.#head = headOf(rows, this.#digest);
+    const { failure, behind } = await checkHead(this.#store, this.#keyholder, this.#head, all.length === 0);
+    if (behind) await this.#writeAnchor();
+    this.#strayed = failure;
+    this.#found = [...failed.values(), ...(failure ? [failure] : [])];
+    this.#confined = this.#found.every(({ table }) => table === 'credential_versions');
     this.#suspectAgents = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
     const state = new PolicyState();
     for (const entry of all) if (!failed.has(entry.row)) state.put(entry);
@@ -120,28 +123,6 @@ export class Policy {
     }
   }
 
-  /** What is wrong with the state as a whole, measured by the HSM's anchor; writes the first anchor of an empty store. */
-  async #checkAnchor(empty: boolean): Promise<Failure | undefined> {
-    const failure = (reason: string): Failure => ({ table: 'state', id: '*', reason });
-    const bytes = await this.#keyholder.readAnchor();
-    if (!bytes && !empty) return failure('The HSM holds no anchor for this database');
-    const anchored = bytes && decodeAnchor(bytes);
-    if (bytes && !anchored) return failure('The anchor that the HSM holds is not one of this version');
-    if (anchored && sameHead(this.#head, anchored)) return undefined;
-    if (anchored && !(await this.#isLater(anchored))) return failure(rollback(this.#head, anchored));
-    await this.#writeAnchor();
-    return undefined;
-  }
-
-  /** Whether the vault itself wrote the state found after the anchored one, and had no time left to anchor it. */
-  async #isLater(anchored: StateHead): Promise<boolean> {
-    if (this.#head.counter <= anchored.counter) return false;
-    const record = await readState(this.#store.db);
-    if (!record || !sameHead(this.#head, record)) return false;
-    const [mac] = await this.#keyholder.mac([encodeRecord(this.#head)]);
-    return mac !== undefined && mac.length === record.mac.length && timingSafeEqual(mac, record.mac);
-  }
-
   /**
    * Makes `entries` the new rows: MACs from the HSM, one transaction, then memory. Sets each row's `generation` and
    * `mac`. The anchor is `anchor`'s business. Throws integrity_failed, hsm_unavailable, store_unavailable, and has
@@ -150,7 +131,10 @@ export class Policy {
   async commit(entries: readonly PolicyRow[]): Promise<void> {
     const state = this.state;
     this.requireSound();
-    const counter = this.#head.counter + 1;
+    await this.#write(state, entries, this.#head.counter + 1);
+  }
+
+  async #write(state: PolicyState, entries: readonly PolicyRow[], counter: number): Promise<void> {
     for (const { row } of entries) row.generation = counter;
     const macs = await this.#keyholder.mac(entries.map(encodeRow));
     const pairs = entries.map((entry, index): [string, Buffer] => {
@@ -167,6 +151,43 @@ export class Policy {
     this.#head = next;
     this.#behind = true;
     for (const entry of entries) state.put(entry);
+  }
+
+  /**
+   * Makes the state that was found at the start the anchored one: after a backup was put back on purpose, or the
+   * anchor was lost. Only the state with this digest (hex), and only where every row of it is the vault's own: its
+   * newest row is signed anew under a counter of a new branch. Throws invalid_argument, integrity_failed,
+   * hsm_unavailable, store_unavailable.
+   */
+  async accept(digest: string): Promise<StateHead> {
+    const state = this.state;
+    if (this.#compared.length > 0 || this.#found.some((failure) => failure !== this.#strayed))
+      this.requireSound(); // rows that nobody signed, or a file exchanged under a running vault, are not for accepting
+    if (digest !== this.#head.digest) {
+      const message = `The digest given is not that of the database (${this.#head.digest}, state ${this.#head.counter}): look again with \`sallyport integrity check\`.`;
+      throw new SallyportError('invalid_argument', message);
+    }
+    if (!this.#strayed) return this.#head;
+    const rows = [...eachRow(state.rows())];
+    const newest = rows.find(({ row }) => row.generation === this.#head.counter);
+    if (!newest) {
+      const message =
+        'The database is empty, which the HSM knows it was not: restore a backup, or begin anew with `sallyport init`.';
+      throw new SallyportError('integrity_failed', message);
+    }
+    const anchored = decodeAnchor((await this.#keyholder.readAnchor()) ?? Buffer.alloc(0))?.counter ?? 0;
+    const entry = copyOf(newest);
+    await this.#write(state, [entry], Math.max(anchored, this.#head.counter) + BRANCH_STEP);
+    await this.#writeAnchor();
+    this.#strayed = undefined;
+    this.#found = [];
+    this.#confined = true;
+    return this.#head;
+  }
+
+  /** Reads the file anew and verifies all of it. Throws hsm_unavailable, store_unavailable. */
+  inspect(): Promise<Inspection> {
+    return inspect(this.#store.path, this.#keyholder, this.state.rows());
   }
 
   /** Brings the anchor up to the state in force: from then on no earlier one is accepted. Throws hsm_unavailable. */
@@ -191,11 +212,11 @@ export class Policy {
 
   /**
    * Where somebody else has touched the store, reads it anew (not through our own connection, whose file may have
-   * been replaced) and compares it with memory. Returns true where `failures` changed.
+   * been replaced) and compares it with memory; `always`: in any case. Returns true where `failures` changed.
    */
-  async recheck(): Promise<boolean> {
+  async recheck(always = false): Promise<boolean> {
     const state = this.#state;
-    if (!state || !this.#watch.touched()) return false;
+    if (!state || !(always || this.#watch.touched())) return false;
     this.#watch.seen();
     const before = describeFailures(this.#compared);
     this.#compared = await this.#compare(state.rows());
@@ -219,8 +240,9 @@ export class Policy {
   }
 }
 
-function rollback(found: StateHead, anchored: StateHead): string {
-  return found.counter < anchored.counter
-    ? `The database is an older one (state ${found.counter}; the HSM's anchor says ${anchored.counter})`
-    : `The database's state ${found.counter} is not the one that the HSM's anchor names (${anchored.counter})`;
+/** A row that may be signed anew while the one in force stays as it is. */
+function copyOf(entry: PolicyRow): PolicyRow {
+  const copy: PolicyRow = { ...entry };
+  Object.assign(copy, { row: { ...entry.row } });
+  return copy;
 }

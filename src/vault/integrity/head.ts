@@ -1,0 +1,61 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { Store } from '../../store/open.ts';
+import { readState } from '../../store/read.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+import { decodeAnchor, encodeRecord, type StateHead, sameHead } from './anchor.ts';
+import type { Failure } from './verify.ts';
+
+/** A state found in a store, measured by the HSM's anchor. */
+export interface HeadCheck {
+  /** What is wrong with the state as a whole; undefined where it is the one that the vault left. */
+  readonly failure: Failure | undefined;
+  /** What the anchor names; undefined where there is none, or none of this version. */
+  readonly anchored: StateHead | undefined;
+  /** The state is sound and the anchor still has to be brought up to it. */
+  readonly behind: boolean;
+}
+
+/** Measures `head`, the state found in `store` (`empty`: it has no rows), by the anchor. Throws hsm_unavailable. */
+export async function checkHead(
+  store: Store,
+  keyholder: KeyholderClient,
+  head: StateHead,
+  empty: boolean,
+): Promise<HeadCheck> {
+  const bytes = await keyholder.readAnchor();
+  const anchored = bytes && decodeAnchor(bytes);
+  const wrong = (reason: string): HeadCheck => ({
+    failure: { table: 'state', id: '*', reason },
+    anchored,
+    behind: false,
+  });
+  if (!bytes && !empty) return wrong('The HSM holds no anchor for this database');
+  if (bytes && !anchored) return wrong('The anchor that the HSM holds is not one of this version');
+  if (!anchored) return { failure: undefined, anchored, behind: true };
+  const record = await readState(store.db);
+  // Every change writes the record, and a restored backup is left without it: whoever restored one has to say so.
+  if (!record && !empty)
+    return wrong('The database was restored from a backup (it has no record of its state)');
+  if (sameHead(head, anchored)) return { failure: undefined, anchored, behind: false };
+  if (record && (await isLater(keyholder, head, anchored, record)))
+    return { failure: undefined, anchored, behind: true };
+  return wrong(rollback(head, anchored));
+}
+
+/** Whether the vault itself wrote the state found after the anchored one, and had no time left to anchor it. */
+async function isLater(
+  keyholder: KeyholderClient,
+  head: StateHead,
+  anchored: StateHead,
+  record: StateHead & { readonly mac: Buffer },
+): Promise<boolean> {
+  if (head.counter <= anchored.counter || !sameHead(head, record)) return false;
+  const [mac] = await keyholder.mac([encodeRecord(head)]);
+  return mac !== undefined && mac.length === record.mac.length && timingSafeEqual(mac, record.mac);
+}
+
+function rollback(found: StateHead, anchored: StateHead): string {
+  return found.counter < anchored.counter
+    ? `The database is an older one (state ${found.counter}; the HSM's anchor says ${anchored.counter})`
+    : `The database's state ${found.counter} is not the one that the HSM's anchor names (${anchored.counter})`;
+}
