@@ -35,6 +35,14 @@ const Resolve = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** A host name or an address, in its canonical spelling. */
+const Name = z.string().transform((text, context) => {
+  const host = canonicalHost(text);
+  if (host !== null) return host;
+  context.addIssue({ code: 'custom', message: `"${text}" is neither a host name nor an address` });
+  return z.NEVER;
+});
+
 /** A block of addresses in CIDR notation. */
 const Cidr = z.string().transform((text, context) => {
   const [address = '', prefix = ''] = text.split('/');
@@ -49,64 +57,76 @@ const count = (least: number, most: number) => z.number().int().min(least).max(m
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
 
-export const Settings = z.strictObject({
-  /** Where agents connect. */
-  proxyListen: Listener.prefault('127.0.0.1:7080'),
-  /** Where the management API listens. */
-  apiListen: Listener.prefault('127.0.0.1:7070'),
-  /** Proxy workers; a core each, at most 4 unless told. */
-  workers: count(1, 64).prefault(() => Math.min(availableParallelism(), 4)),
-  /** How the processes are kept apart: see ARCHITECTURE.md. `auto` takes the best there is, or refuses. */
-  isolation: z.enum(['auto', 'uid', 'bubblewrap', 'copy', 'none']).prefault('auto'),
-  /** File with the token's PIN; null: the one that `init` noted. */
-  pinFile: z.string().nullable().prefault(null),
-  /** PEM file of authorities trusted for upstreams besides the system's. */
-  upstreamCa: z.string().nullable().prefault(null),
-  upstreamResolve: z.array(Resolve).max(1_000).prefault([]),
-  /** Private address blocks that may be dialled; otherwise none is. */
-  upstreamAllow: z.array(Cidr).max(1_000).prefault([]),
-  /** Decrypted credentials that each worker keeps at hand, in locked memory. */
-  hotSecrets: z
-    .strictObject({
-      count: count(1, 100_000).prefault(1_024),
-      /** At most 5 minutes: how long a worker can go on without the HSM. */
-      maxAgeMs: count(1, 300_000).prefault(300_000),
-      arenaBytes: count(65_536, 64 * 1024 * 1024).prefault(2 * 1024 * 1024),
-    })
-    .prefault({}),
-  limits: z
-    .strictObject({
-      /** Of a request's or response's head, in bytes and in fields; and of a request's target. */
-      headBytes: count(1_024, 1024 * 1024).prefault(65_536),
-      headFields: count(16, 10_000).prefault(200),
-      targetBytes: count(256, 65_536).prefault(16_384),
-      /** Of a request's body, unless its service says otherwise; null: none, since bodies are not held in memory. */
-      bodyBytes: count(0, Number.MAX_SAFE_INTEGER).nullable().prefault(null),
-      /** Time for a whole head to arrive. */
-      headTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
-      /** Time for a TLS handshake with an agent. */
-      handshakeTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
-      /** Time without a byte of a request's body that is due, until its answer begins. */
-      bodyTimeoutMs: count(100, HOUR).prefault(120 * SECOND),
-      /** Time without a request after which an idle connection is closed. */
-      idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
-      /** Time without a byte either way after which a tunnel that is not terminated is closed. */
-      passedIdleTimeoutMs: count(100, 24 * HOUR).prefault(HOUR),
-      connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
-      /** Time from the request's end to the response's head: models may think for minutes. */
-      responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
-      /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
-      strangers: count(1, 100_000).prefault(2_048),
-      /** An agent's open connections. */
-      tunnelsPerAgent: count(1, 100_000).prefault(1_000),
-      /** An agent's new connections: so many at once, then so many a second; beyond that they wait, for a second at most. */
-      tunnelBurst: count(1, 1_000_000).prefault(1_000),
-      tunnelsPerSecond: count(1, 1_000_000).prefault(500),
-      /** Certificates made for an agent: so many at once, then so many a minute. Hosts visited before need none. */
-      leavesPerMinute: count(1, 1_000_000).prefault(600),
-    })
-    .prefault({}),
-});
+export const Settings = z
+  .strictObject({
+    /** Where agents connect. */
+    proxyListen: Listener.prefault('127.0.0.1:7080'),
+    /** Where agents connect with TLS; null: nowhere. */
+    proxyTlsListen: Listener.nullable().prefault(null),
+    /** PEM files with the listener's certificate chain and key; null: the proxy's own authority makes one. */
+    proxyTlsCert: z.string().nullable().prefault(null),
+    proxyTlsKey: z.string().nullable().prefault(null),
+    /** Names and addresses by which agents reach that listener, for its own certificate; empty: this machine's. */
+    proxyTlsNames: z.array(Name).max(100).prefault([]),
+    /** Where the management API listens. */
+    apiListen: Listener.prefault('127.0.0.1:7070'),
+    /** Proxy workers; a core each, at most 4 unless told. */
+    workers: count(1, 64).prefault(() => Math.min(availableParallelism(), 4)),
+    /** How the processes are kept apart: see ARCHITECTURE.md. `auto` takes the best there is, or refuses. */
+    isolation: z.enum(['auto', 'uid', 'bubblewrap', 'copy', 'none']).prefault('auto'),
+    /** File with the token's PIN; null: the one that `init` noted. */
+    pinFile: z.string().nullable().prefault(null),
+    /** PEM file of authorities trusted for upstreams besides the system's. */
+    upstreamCa: z.string().nullable().prefault(null),
+    upstreamResolve: z.array(Resolve).max(1_000).prefault([]),
+    /** Private address blocks that may be dialled; otherwise none is. */
+    upstreamAllow: z.array(Cidr).max(1_000).prefault([]),
+    /** Decrypted credentials that each worker keeps at hand, in locked memory. */
+    hotSecrets: z
+      .strictObject({
+        count: count(1, 100_000).prefault(1_024),
+        /** At most 5 minutes: how long a worker can go on without the HSM. */
+        maxAgeMs: count(1, 300_000).prefault(300_000),
+        arenaBytes: count(65_536, 64 * 1024 * 1024).prefault(2 * 1024 * 1024),
+      })
+      .prefault({}),
+    limits: z
+      .strictObject({
+        /** Of a request's or response's head, in bytes and in fields; and of a request's target. */
+        headBytes: count(1_024, 1024 * 1024).prefault(65_536),
+        headFields: count(16, 10_000).prefault(200),
+        targetBytes: count(256, 65_536).prefault(16_384),
+        /** Of a request's body, unless its service says otherwise; null: none, since bodies are not held in memory. */
+        bodyBytes: count(0, Number.MAX_SAFE_INTEGER).nullable().prefault(null),
+        /** Time for a whole head to arrive. */
+        headTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
+        /** Time for a TLS handshake with an agent. */
+        handshakeTimeoutMs: count(100, HOUR).prefault(15 * SECOND),
+        /** Time without a byte of a request's body that is due, until its answer begins. */
+        bodyTimeoutMs: count(100, HOUR).prefault(120 * SECOND),
+        /** Time without a request after which an idle connection is closed. */
+        idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
+        /** Time without a byte either way after which a tunnel that is not terminated is closed. */
+        passedIdleTimeoutMs: count(100, 24 * HOUR).prefault(HOUR),
+        connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
+        /** Time from the request's end to the response's head: models may think for minutes. */
+        responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
+        /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
+        strangers: count(1, 100_000).prefault(2_048),
+        /** An agent's open connections. */
+        tunnelsPerAgent: count(1, 100_000).prefault(1_000),
+        /** An agent's new connections: so many at once, then so many a second; beyond that they wait, for a second at most. */
+        tunnelBurst: count(1, 1_000_000).prefault(1_000),
+        tunnelsPerSecond: count(1, 1_000_000).prefault(500),
+        /** Certificates made for an agent: so many at once, then so many a minute. Hosts visited before need none. */
+        leavesPerMinute: count(1, 1_000_000).prefault(600),
+      })
+      .prefault({}),
+  })
+  .refine((settings) => (settings.proxyTlsCert === null) === (settings.proxyTlsKey === null), {
+    path: ['proxyTlsCert'],
+    message: 'a certificate and its key are given together (proxyTlsCert, proxyTlsKey)',
+  });
 export type Settings = z.output<typeof Settings>;
 
 /** Parses settings. Throws `invalid_settings`, naming each setting that is wrong. */

@@ -5,6 +5,8 @@ import type { Context } from './context.ts';
 /** Where a running `serve` listens, noted in the data folder for the other commands. */
 export interface Listening {
   readonly proxy: string;
+  /** Undefined where there is no listener with TLS. */
+  readonly proxyTls?: string;
   readonly api: string;
 }
 

@@ -1,16 +1,22 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
 import { join, resolve } from 'node:path';
 import { systemRoots } from '../../certs/bundle.ts';
+import { canonicalHost } from '../catalog/host.ts';
 import { SallyportError } from '../errors.ts';
-import { parseSettings } from '../settings.ts';
+import { parseSettings, type Settings } from '../settings.ts';
 import { readInstallation } from '../supervisor/data-folder.ts';
-import type { ServeOptions } from '../supervisor/options.ts';
+import type { ProxyTls, ServeOptions } from '../supervisor/options.ts';
 import { checkPinFile } from '../supervisor/supervisor.ts';
 
 /** The flags of `serve`, as commander gives them. */
 export interface ServeFlags {
   readonly config?: string;
   readonly proxyListen?: string;
+  readonly proxyTlsListen?: string;
+  readonly proxyTlsCert?: string;
+  readonly proxyTlsKey?: string;
+  readonly proxyTlsName?: readonly string[];
   readonly apiListen?: string;
   readonly workers?: string;
   readonly isolation?: string;
@@ -25,14 +31,15 @@ export interface ServeFlags {
  * Throws invalid_settings, hsm_pin_missing, and what reading the data folder throws.
  */
 export async function serveOptions(data: string, flags: ServeFlags): Promise<ServeOptions> {
-  const { config, workers, ...texts } = flags;
+  const { config, workers, proxyTlsName, ...texts } = flags;
   const settings = parseSettings({
     ...(config === undefined ? {} : readConfiguration(config)),
     ...texts,
     ...(workers === undefined ? {} : { workers: Number(workers) }),
+    ...(proxyTlsName === undefined ? {} : { proxyTlsNames: proxyTlsName }),
   });
   const installation = readInstallation(data);
-  const upstreamCa = settings.upstreamCa === null ? '' : readCertificates(settings.upstreamCa);
+  const { upstreamCa } = settings;
   return {
     data,
     installation,
@@ -40,8 +47,9 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     workers: settings.workers,
     isolation: settings.isolation,
     proxyListen: settings.proxyListen,
+    proxyTls: proxyTls(settings),
     apiListen: settings.apiListen,
-    upstreamCa,
+    upstreamCa: upstreamCa === null ? '' : readCertificates(upstreamCa, '--upstream-ca'),
     systemCa: systemRoots(),
     upstreamResolve: settings.upstreamResolve,
     upstreamAllow: settings.upstreamAllow,
@@ -63,21 +71,39 @@ function readConfiguration(file: string): object {
   throw new SallyportError('invalid_settings', `The configuration ${file} is not a JSON object.`);
 }
 
-function readCertificates(file: string): string {
+function proxyTls(settings: Settings): ProxyTls | null {
+  const { proxyTlsListen: listen, proxyTlsCert: cert, proxyTlsKey: keyFile, proxyTlsNames } = settings;
+  if (!listen) return null;
+  const names = proxyTlsNames.length > 0 ? proxyTlsNames : namesOf(listen.host);
+  if (cert === null || keyFile === null) return { listen, names, given: null };
+  return {
+    listen,
+    names,
+    given: { certificate: readCertificates(cert, '--proxy-tls-cert'), keyFile: resolve(keyFile) },
+  };
+}
+
+/** The names and addresses by which a listener on `host` can be reached, as far as this machine knows. */
+function namesOf(host: string): string[] {
+  const everywhere = host === '0.0.0.0' || host === '::';
+  const addresses = Object.values(networkInterfaces()).flatMap((of) => of ?? []);
+  const here = everywhere ? addresses.map(({ address }) => address.replace(/%.*/, '')) : [host];
+  const isLocal = everywhere || here.some((each) => /^(127\.|::1$|localhost$)/.test(each));
+  const all = [...here, ...(isLocal ? ['localhost', hostname()] : [])];
+  return [...new Set(all.map(canonicalHost).filter((name) => name !== null))];
+}
+
+function readCertificates(file: string, flag: string): string {
   try {
     const pem = readFileSync(file, 'utf8');
     if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
   } catch (cause) {
     const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-    throw new SallyportError(
-      'invalid_settings',
-      `The file ${file} of --upstream-ca cannot be read (${why}).`,
-      {
-        cause,
-      },
-    );
+    throw new SallyportError('invalid_settings', `The file ${file} of ${flag} cannot be read (${why}).`, {
+      cause,
+    });
   }
-  throw new SallyportError('invalid_settings', `The file ${file} of --upstream-ca holds no PEM certificate.`);
+  throw new SallyportError('invalid_settings', `The file ${file} of ${flag} holds no PEM certificate.`);
 }
 
 /** What systemd's LoadCredential= put there for us, if it did (systemd.exec(5)). */

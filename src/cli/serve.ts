@@ -3,7 +3,7 @@ import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
 import { examples } from './help.ts';
 import { note } from './output.ts';
-import { noteListening } from './proxy-url.ts';
+import { type Listening, noteListening } from './proxy-url.ts';
 import type { ServeFlags } from './serve-options.ts';
 
 export function addServe(root: Command): void {
@@ -12,6 +12,16 @@ export function addServe(root: Command): void {
     .description('Run keyholder, vault and proxy workers in the foreground')
     .option('--config <file>', 'settings as JSON; flags override them')
     .option('--proxy-listen <host:port>', 'where agents connect (default: 127.0.0.1:7080)')
+    .option(
+      '--proxy-tls-listen <host:port>',
+      'where agents connect with TLS, from other machines (default: nowhere)',
+    )
+    .option(
+      '--proxy-tls-cert <file>',
+      "PEM certificate chain of that listener (default: one of the proxy's own authority)",
+    )
+    .option('--proxy-tls-key <file>', 'PEM private key of --proxy-tls-cert')
+    .option('--proxy-tls-name <name...>', "names by which agents reach it (default: this machine's)")
     .option('--api-listen <host:port>', 'where the management API listens (default: 127.0.0.1:7070)')
     .option('--workers <n>', 'proxy workers (default: one per core, at most 4)')
     .option('--isolation <kind>', 'auto, uid, bubblewrap, copy or none (default: auto)')
@@ -25,7 +35,7 @@ export function addServe(root: Command): void {
 SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends.
 ${examples(
   'sallyport serve',
-  'sallyport serve --workers 2 --proxy-listen 0.0.0.0:7080',
+  'sallyport serve --workers 2 --proxy-tls-listen 0.0.0.0:7443 --proxy-tls-name proxy.example.com',
   'sallyport serve --upstream-resolve api.test:443=127.0.0.1:8443 --upstream-allow 127.0.0.0/8',
 )}`,
     )
@@ -39,10 +49,14 @@ ${examples(
         startSupervisor(await serveOptions(context.data, flags)),
         stop.then(stoppedEarly),
       ]);
-      const listening = { proxy: url(running.proxy), api: url(running.api) };
+      const listening = {
+        proxy: url('http', running.proxy),
+        ...(running.proxyTls && { proxyTls: url('https', running.proxyTls) }),
+        api: url('http', running.api),
+      };
       const forget = noteListening(context.data, listening);
       if (context.json) process.stdout.write(`${JSON.stringify({ event: 'ready', ...listening })}\n`);
-      else process.stdout.write(`Sallyport is ready: proxy ${listening.proxy}, API ${listening.api}\n`);
+      else process.stdout.write(`Sallyport is ready: ${describe(listening)}\n`);
       const keptAlive = setInterval(() => {}, 60_000);
       try {
         const signal = await Promise.race([stop, running.failed]);
@@ -67,6 +81,12 @@ function stoppedEarly(signal: NodeJS.Signals): never {
   throw new SallyportError('draining', `Stopped by ${signal} before it was ready.`);
 }
 
-function url({ host, port }: { host: string; port: number }): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+function describe({ proxy, proxyTls, api }: Listening): string {
+  return [`proxy ${proxy}`, ...(proxyTls === undefined ? [] : [`with TLS ${proxyTls}`]), `API ${api}`].join(
+    ', ',
+  );
+}
+
+function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -1,12 +1,14 @@
 import { parseArgs } from 'node:util';
 import { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
-import { ToWorker } from '../channel/messages/worker.ts';
+import { ToWorker, type WorkerSecret, type WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
+import { allocateSecret } from '../secret-buffer.ts';
 import { startHeads } from './journal/heads.ts';
 import { RequestJournal } from './journal/request-journal.ts';
 import { Leaves } from './leaves.ts';
 import { type Listeners, listen } from './listener/listen.ts';
+import { givenIdentity, type ListenerIdentity, OwnIdentity } from './listener/tls.ts';
 import { Metrics } from './metrics.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Arena } from './secrets/arena.ts';
@@ -35,9 +37,9 @@ let worker: Worker | undefined;
 let listeners: Listeners | undefined;
 let stopHeads = (): void => {};
 
-const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header) => {
+const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header, parts) => {
   const message = ToWorker.parse(header);
-  if (message.type === 'start') await start(message);
+  if (message.type === 'start') await start(message, secretsOf(message, parts));
   else if (message.type === 'snapshot') worker?.replacePolicy(message.snapshot);
   else if (message.type === 'drain') drain();
   else if (message.type === 'metrics') return { header: metrics.report() };
@@ -53,7 +55,24 @@ channel.onClose = () => {
 process.on('SIGTERM', drain);
 process.on('SIGINT', () => {}); // Ctrl-C reaches the whole group: the supervisor decides the order
 
-async function start({ settings, snapshot }: Extract<ToWorker, { type: 'start' }>): Promise<void> {
+type Start = Extract<ToWorker, { type: 'start' }>;
+
+/** The secrets of `start`, in memory of our own: parts do not outlive the first await. */
+function secretsOf({ secrets }: Start, parts: readonly Buffer[]): ReadonlyMap<WorkerSecret, Buffer> {
+  return new Map(
+    secrets.map((name, index) => {
+      const part = parts[index] ?? Buffer.alloc(0);
+      const own = allocateSecret(part.length);
+      part.copy(own);
+      return [name, own];
+    }),
+  );
+}
+
+async function start(
+  { settings, snapshot }: Start,
+  secrets: ReadonlyMap<WorkerSecret, Buffer>,
+): Promise<void> {
   if (worker) throw new SallyportError('internal', 'A worker was started twice.');
   const { limits, hotSecrets } = settings;
   const arena = new Arena(hotSecrets.arenaBytes);
@@ -86,7 +105,24 @@ async function start({ settings, snapshot }: Extract<ToWorker, { type: 'start' }
     snapshot,
   );
   stopHeads = startHeads(writer, ({ file, link, hash }) => vault.head(file, link, hash));
-  listeners = await listen(worker);
+  listeners = await listen(worker, await listenerIdentity(settings, secrets.get('tlsKey')));
+}
+
+async function listenerIdentity(
+  { tlsListen }: WorkerSettings,
+  key: Buffer | undefined,
+): Promise<ListenerIdentity | undefined> {
+  if (!tlsListen) return undefined;
+  if (tlsListen.certificate !== null && key) {
+    try {
+      return givenIdentity(tlsListen.certificate, key);
+    } finally {
+      key.fill(0);
+    }
+  }
+  const own = new OwnIdentity(vault);
+  await own.renew();
+  return own;
 }
 
 /** Takes no more connections, lets each tunnel end what it carries, and exits when none is left. */

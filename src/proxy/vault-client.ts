@@ -11,7 +11,10 @@ export interface LeasedField {
   readonly value: Buffer;
 }
 
-/** The four things that a worker may ask of the vault, each with the token of the agent that is talking to it. */
+/**
+ * What a worker may ask of the vault: what an agent needs, with the token of the agent that is talking to it, and its
+ * own listener's certificate.
+ */
 export class VaultClient {
   readonly #channel: Channel;
 
@@ -32,6 +35,15 @@ export class VaultClient {
         chain: Buffer.from(chain),
         ticketKeys: Buffer.from(ticketKeys),
       };
+    });
+  }
+
+  /** A certificate for `spki` (DER) by the proxy's own authority. Throws policy_denied, hsm_unavailable, vault_unavailable. */
+  listenerLeaf(spki: Buffer) {
+    const header: FromWorker = { type: 'listener-leaf' };
+    return this.#ask(header, [spki], (reply, [chain]) => {
+      if (!chain) throw malformed();
+      return { notAfter: LeafReply.parse(reply).notAfter, chain: Buffer.from(chain) };
     });
   }
 

@@ -1,3 +1,4 @@
+import { toPem } from '../../certs/pem.ts';
 import { catalogService, catalogServices } from '../catalog/catalog.ts';
 import { parseService, type Service } from '../catalog/service.ts';
 import { SallyportError } from '../errors.ts';
@@ -58,14 +59,18 @@ export function listAgents(rows: PolicyRows): AgentEntry[] {
     .sort((a, b) => order(a.name, b.name));
 }
 
-/** The certificate of an agent's own authority, as PEM. Throws not_found. */
+/**
+ * What an agent is to trust, as PEM: the certificate of its own authority, and that of the proxy's TLS listener. Throws
+ * not_found.
+ */
 export function agentAuthority(rows: PolicyRows, name: string): string {
   const certificate = live(rows.agents).find((agent) => agent.name === name)?.root_certificate;
   if (!certificate) {
     throw new SallyportError('not_found', `No agent is named ${name}; \`sallyport agent list\` shows them.`);
   }
-  const lines = certificate.toString('base64').replace(/(.{64})(?=.)/g, '$1\n');
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
+  return [certificate, ...live(rows.authorities).map((authority) => authority.certificate)]
+    .map(toPem)
+    .join('');
 }
 
 /** The catalog's services and those added, by id; one that was added or used hides the catalog's of that id. */

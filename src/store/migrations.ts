@@ -8,6 +8,7 @@ import type { Migration } from 'kysely/migration';
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-policy': { up: createPolicyTables },
   '0002-unlisted': { up: addUnlisted },
+  '0003-authorities': { up: createAuthorities },
 };
 
 const COMMON = `
@@ -67,8 +68,16 @@ const TABLES = [
   'CREATE UNIQUE INDEX grants_pair ON grants (agent, credential) WHERE removed_at IS NULL',
 ];
 
+const AUTHORITIES = `CREATE TABLE authorities (
+    id TEXT NOT NULL PRIMARY KEY,
+    certificate BLOB NOT NULL,
+    key_sealed BLOB NOT NULL,
+    key_dek BLOB NOT NULL,
+    key_kek TEXT NOT NULL,${COMMON}
+  ) STRICT`;
+
 /** What the schema of a store of this version consists of, word for word, Kysely's own tables aside. */
-export const SCHEMA: ReadonlySet<string> = new Set([withColumn(AGENTS, UNLISTED), ...TABLES]);
+export const SCHEMA: ReadonlySet<string> = new Set([withColumn(AGENTS, UNLISTED), ...TABLES, AUTHORITIES]);
 
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of [AGENTS, ...TABLES]) await sql.raw(statement).execute(db);
@@ -76,6 +85,10 @@ async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
 
 async function addUnlisted(db: Kysely<unknown>): Promise<void> {
   await sql.raw(`ALTER TABLE agents ADD COLUMN ${UNLISTED}`).execute(db);
+}
+
+async function createAuthorities(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(AUTHORITIES).execute(db);
 }
 
 /** How SQLite writes a STRICT table down once the column was added to it. */

@@ -6,6 +6,7 @@ import { COLUMNS, type PolicyRows, type Schema, type StateTable } from './schema
 export function readPolicy(db: Kysely<Schema>): Promise<PolicyRows> {
   return db.transaction().execute(async (trx) => ({
     agents: await trx.selectFrom('agents').select(COLUMNS.agents).execute(),
+    authorities: await trx.selectFrom('authorities').select(COLUMNS.authorities).execute(),
     services: await trx.selectFrom('services').select(COLUMNS.services).execute(),
     credentials: await trx.selectFrom('credentials').select(COLUMNS.credentials).execute(),
     credential_versions: await trx

@@ -29,6 +29,16 @@ export interface AgentsTable extends Authenticated, Tombstone {
   unlisted: 'tunnel' | null;
 }
 
+/** Authorities that are no agent's: one, "proxy", for the listener that speaks TLS before it knows whose agent it meets. */
+export interface AuthoritiesTable extends Authenticated, Tombstone {
+  id: string;
+  /** Root: certificate DER, and its private key (PKCS#8 DER) sealed under a DEK of its own. */
+  certificate: Buffer;
+  key_sealed: Buffer;
+  key_dek: Buffer;
+  key_kek: string;
+}
+
 export interface ServicesTable extends Authenticated, Tombstone {
   id: string;
   /** JSON in the shape of src/catalog/service.ts. Catalog entries get a row when a credential is first set. */
@@ -75,6 +85,7 @@ export interface StateTable {
 
 interface PolicySchema {
   agents: AgentsTable;
+  authorities: AuthoritiesTable;
   services: ServicesTable;
   credentials: CredentialsTable;
   credential_versions: CredentialVersionsTable;
@@ -110,6 +121,7 @@ export const COLUMNS: Columns = {
     'unlisted',
     ...COMMON,
   ],
+  authorities: ['id', 'certificate', 'key_sealed', 'key_dek', 'key_kek', ...COMMON],
   services: ['id', 'definition', ...COMMON],
   credentials: ['id', 'service', 'label', 'current_version', 'public_fields', ...COMMON],
   credential_versions: ['credential', 'version', 'secret_fields', 'sealed', 'dek', 'kek', ...COMMON],
@@ -130,6 +142,7 @@ export function rowId(entry: PolicyRow): string {
 /** All rows one after the other, each with its table. */
 export function* eachRow(rows: PolicyRows): Generator<PolicyRow> {
   for (const row of rows.agents) yield { table: 'agents', row };
+  for (const row of rows.authorities) yield { table: 'authorities', row };
   for (const row of rows.services) yield { table: 'services', row };
   for (const row of rows.credentials) yield { table: 'credentials', row };
   for (const row of rows.credential_versions) yield { table: 'credential_versions', row };

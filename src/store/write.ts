@@ -29,6 +29,13 @@ async function writeRow(trx: Transaction<Schema>, entry: PolicyRow): Promise<voi
         .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
         .execute();
       break;
+    case 'authorities':
+      await trx
+        .insertInto('authorities')
+        .values(entry.row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(entry.row))
+        .execute();
+      break;
     case 'services':
       await trx
         .insertInto('services')

@@ -9,6 +9,15 @@ export interface Address {
   readonly port: number;
 }
 
+/** The listener that speaks TLS. */
+export interface ProxyTls {
+  readonly listen: Address;
+  /** For its own certificate. */
+  readonly names: readonly string[];
+  /** A given certificate (PEM chain) and the file of its key; null: an own one. */
+  readonly given: { readonly certificate: string; readonly keyFile: string } | null;
+}
+
 /** What `serve` was told, parsed and with its defaults filled in. */
 export interface ServeOptions {
   /** Absolute path of the data folder that `init` made. */
@@ -18,6 +27,8 @@ export interface ServeOptions {
   readonly workers: number;
   readonly isolation: IsolationChoice;
   readonly proxyListen: Address;
+  /** Null: no listener with TLS. */
+  readonly proxyTls: ProxyTls | null;
   readonly apiListen: Address;
   /** PEM added to the system's roots; empty: nothing added. */
   readonly upstreamCa: string;

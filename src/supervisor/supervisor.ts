@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../channel/channel.ts';
 import { FromVault, type ProcessStatus, type ToVault } from '../channel/messages/supervisor.ts';
+import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
 import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
@@ -11,6 +12,7 @@ import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
 import { Rendezvous } from './rendezvous.ts';
+import { withSecrets } from './secret-files.ts';
 
 const PROGRAM_FOLDER = fileURLToPath(new URL('../..', import.meta.url));
 /** `.ts` in a checkout, `.js` where we were built. */
@@ -21,6 +23,8 @@ const STALE_DRAIN_MS = 2_000;
 
 export interface Running {
   readonly proxy: Address;
+  /** Null: no listener with TLS. */
+  readonly proxyTls: Address | null;
   readonly api: Address;
   /** Ends everything in order: workers finish what they carry, then the vault, then the keyholder. */
   drain(): Promise<void>;
@@ -37,6 +41,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   checkDataFolder(options.data);
   const lock = await lockDataFolder(options.data);
   const proxy = { ...options.proxyListen, port: await probeListener(options.proxyListen, 'proxy') };
+  const tls = options.proxyTls?.listen;
+  const proxyTls = tls === undefined ? null : { ...tls, port: await probeListener(tls, 'TLS proxy') };
   const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
   process.umask(0o077);
   // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
@@ -51,7 +57,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   });
   const owner = isolation.name === 'uid' ? isolation.uid('vault') : undefined;
   const rendezvous = await Rendezvous.open(join(options.data, 'vault'), owner);
-  const supervisor = new Supervisor(options, isolation, rendezvous, proxy, api);
+  const supervisor = new Supervisor(options, isolation, rendezvous, { proxy, proxyTls, api });
   try {
     await supervisor.start();
   } catch (error) {
@@ -62,6 +68,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   }
   return {
     proxy,
+    proxyTls,
     api,
     failed: supervisor.failed,
     drain: async () => {
@@ -72,12 +79,14 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   };
 }
 
+/** Where we listen, ports chosen. */
+type Listeners = Pick<Running, 'proxy' | 'proxyTls' | 'api'>;
+
 class Supervisor {
   readonly #options: ServeOptions;
   readonly #isolation: Isolation;
   readonly #rendezvous: Rendezvous;
-  readonly #proxy: Address;
-  readonly #api: Address;
+  readonly #listeners: Listeners;
   readonly #children = new Map<string, Child>();
   readonly #runs = new Map<string, number>();
   readonly #ready = new Map<string, () => void>();
@@ -88,18 +97,11 @@ class Supervisor {
   #fail: (error: Error) => void = () => {};
   readonly failed: Promise<never>;
 
-  constructor(
-    options: ServeOptions,
-    isolation: Isolation,
-    rendezvous: Rendezvous,
-    proxy: Address,
-    api: Address,
-  ) {
+  constructor(options: ServeOptions, isolation: Isolation, rendezvous: Rendezvous, listeners: Listeners) {
     this.#options = options;
     this.#isolation = isolation;
     this.#rendezvous = rendezvous;
-    this.#proxy = proxy;
-    this.#api = api;
+    this.#listeners = listeners;
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject;
     });
@@ -132,6 +134,7 @@ class Supervisor {
 
   async #startVault(): Promise<Channel> {
     const { data, upstreamResolve, upstreamAllow, upstreamCa, systemCa, hotSecrets, limits } = this.#options;
+    const { proxy, proxyTls, api } = this.#listeners;
     const journal = this.#journal('vault');
     const vault = await this.#join(() =>
       Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))),
@@ -147,26 +150,43 @@ class Supervisor {
       return dialled;
     });
     this.#vault = vault;
+    const files = this.#secretFiles();
     const start: ToVault = {
       type: 'start',
       rendezvous: '/proc/self/fd/4/rendezvous.sock',
       control: '/proc/self/fd/4/control.sock',
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
-      api: this.#api,
+      api,
       isolation: this.#isolation.name,
       worker: {
-        listen: this.#proxy,
+        listen: proxy,
+        tlsListen: proxyTls && this.#tlsListener(proxyTls),
         upstreamCa,
         systemCa,
         upstreamResolve,
         upstreamAllow: [...upstreamAllow],
-        ownListeners: [this.#proxy, this.#api],
+        ownListeners: [proxy, api, ...(proxyTls ? [proxyTls] : [])],
         hotSecrets,
         limits,
       },
+      secrets: files.map(({ secret }) => secret),
     };
-    await vault.request(start, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    await withSecrets(
+      files.map(({ file }) => file),
+      (secrets) => vault.request(start, secrets, () => undefined, VAULT_START_TIMEOUT_MS),
+    );
     return vault;
+  }
+
+  #tlsListener(listen: Address): NonNullable<WorkerSettings['tlsListen']> {
+    const { names = [], given = null } = this.#options.proxyTls ?? {};
+    return { ...listen, names: [...names], certificate: given?.certificate ?? null };
+  }
+
+  /** What workers need as long as they run. Read anew for each vault: between two, nothing of it is kept here. */
+  #secretFiles(): { secret: WorkerSecret; file: string }[] {
+    const { proxyTls } = this.#options;
+    return proxyTls?.given ? [{ secret: 'tlsKey', file: proxyTls.given.keyFile }] : [];
   }
 
   async #startKeyholder(vault: Channel): Promise<void> {

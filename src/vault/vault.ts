@@ -11,12 +11,12 @@ import { Sessions } from './agents/sessions.ts';
 import { controlApi } from './api/control.ts';
 import { publicApi } from './api/public.ts';
 import { Ledger } from './audit/ledger.ts';
+import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
 import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
-import { IntegrityDesk } from './lifecycle/integrity.ts';
 import { Policy } from './policy/policy.ts';
 import { Services } from './services/services.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -47,6 +47,7 @@ export class Vault {
   readonly #compiler: SnapshotCompiler;
   readonly #sessions = new Sessions();
   readonly #issuers: Issuers;
+  readonly #proxyAuthority: ProxyAuthority;
   readonly #fleet: Fleet;
   readonly #desk: Desk;
   readonly #changes: Changes;
@@ -61,6 +62,7 @@ export class Vault {
     store: Store,
     journal: JournalWriter,
     supervisor: SupervisorClient,
+    secrets: readonly Buffer[],
   ) {
     this.#start = start;
     this.#version = version;
@@ -73,23 +75,31 @@ export class Vault {
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
     this.#issuers = new Issuers(this.#keyholder);
-    this.#fleet = new Fleet(this.#policy, this.#compiler, start.worker, {
-      kill: (name, reason) => this.#kill(name, reason),
-      ready: (name) => supervisor.workerReady(name),
-    });
-    this.#desk = new Desk({
-      policy: this.#policy,
-      compiler: this.#compiler,
-      keyholder: this.#keyholder,
-      issuers: this.#issuers,
-      ledger: this.#ledger,
-    });
+    this.#fleet = new Fleet(
+      this.#policy,
+      this.#compiler,
+      { settings: start.worker, secrets, named: start.secrets },
+      {
+        kill: (name, reason) => this.#kill(name, reason),
+        ready: (name) => supervisor.workerReady(name),
+      },
+    );
     this.#changes = new Changes(
       this.#policy,
       this.#ledger,
       () => this.#publish(),
       () => this.#recheck(),
     );
+    const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
+    this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
+    this.#desk = new Desk({
+      policy: this.#policy,
+      compiler: this.#compiler,
+      keyholder: this.#keyholder,
+      issuers: this.#issuers,
+      proxyAuthority: this.#proxyAuthority,
+      ledger: this.#ledger,
+    });
     this.#keyholder.onReady = () => this.#load();
     this.#timers.push(
       setInterval(() => this.#watch(), WATCH_EVERY_MS),
@@ -98,14 +108,18 @@ export class Vault {
     );
   }
 
-  /** Opens the store. Throws store_unavailable, store_version. */
+  /**
+   * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
+   * store_unavailable, store_version.
+   */
   static async open(
     start: Start,
     version: string,
     journal: JournalWriter,
     supervisor: SupervisorClient,
+    secrets: readonly Buffer[],
   ): Promise<Vault> {
-    return new Vault(start, version, await openWritable(start.database), journal, supervisor);
+    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
   /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */
@@ -143,10 +157,6 @@ export class Vault {
       services: new Services(this.#changes, this.#keyholder),
       credentials: new Credentials(this.#changes, this.#keyholder),
       grants: new Grants(this.#changes),
-      integrity: new IntegrityDesk(this.#policy, this.#changes, this.#ledger, {
-        recheck: () => this.#recheck(true),
-        announce: () => this.#announceIntegrity(),
-      }),
     });
     const api = publicApi(this.#version);
     this.#servers = [control, api];
@@ -173,7 +183,11 @@ export class Vault {
       this.#fleet.startEarly();
       if (this.#policy.failures.length > 0) await this.#alarm();
     });
-    this.#attempt(work);
+    this.#attempt(
+      work.then(async () => {
+        if (this.#policy.failures.length === 0) await this.#proxyAuthority.ensure();
+      }),
+    );
   }
 
   /** Looks whether somebody else has written to the store, and refuses everything where they have. */
@@ -186,12 +200,8 @@ export class Vault {
     this.#attempt(this.#changes.exclusive(() => this.#recheck()));
   }
 
-  async #recheck(always = false): Promise<void> {
-    if (await this.#policy.recheck(always)) await this.#announceIntegrity();
-  }
-
-  async #announceIntegrity(): Promise<void> {
-    await Promise.all([this.#publish(), this.#alarm()]);
+  async #recheck(): Promise<void> {
+    if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
   }
 
   async #publish(): Promise<void> {
@@ -217,14 +227,18 @@ export class Vault {
   }
 
   async #status() {
+    const { info, problem } = this.#keyholder;
     const { failures } = this.#policy;
-    const { host, port } = this.#start.worker.listen;
+    const { listen, tlsListen } = this.#start.worker;
     return {
       version: this.#version,
       isolation: this.#start.isolation,
-      proxy: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+      proxy: url('http', listen),
+      proxyTls: tlsListen && url('https', tlsListen),
       processes: await this.#supervisor.processes(),
-      hsm: await this.#keyholder.status(),
+      hsm: info
+        ? { state: 'ok', token: info.token, module: info.module, kek: info.kek }
+        : { state: 'unavailable', error: problem },
       integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
       workers: this.#fleet.status(),
       revision: this.#compiler.revision,
@@ -242,6 +256,10 @@ export class Vault {
     this.#reported = line;
     process.stderr.write(`sallyport: ${line}\n`);
   }
+}
+
+function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 async function listenOn(app: FastifyInstance, where: { host: string; port: number } | { path: string }) {

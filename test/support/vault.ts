@@ -98,7 +98,10 @@ export class TestVault {
   }
 
   /** Starts a vault on the installation, with its keyholder and listening unless told not to. */
-  static async start(installation: Installation, { keyholder = true, open = true } = {}): Promise<TestVault> {
+  static async start(
+    installation: Installation,
+    { keyholder = true, open = true, names = [] as string[] } = {},
+  ): Promise<TestVault> {
     const rendezvous = join(installation.folder, 'vault', 'rendezvous.sock');
     rmSync(rendezvous, { force: true });
     const server = net.createServer({ pauseOnConnect: true }).listen(rendezvous);
@@ -136,8 +139,10 @@ export class TestVault {
       database: '/proc/self/fd/4/sallyport.db',
       api: { host: '127.0.0.1', port: 0 },
       isolation: 'none',
+      secrets: [],
       worker: {
         listen: { host: '127.0.0.1', port: 7080 },
+        tlsListen: names.length > 0 ? { host: '127.0.0.1', port: 7443, names, certificate: null } : null,
         upstreamCa: '',
         systemCa: '',
         upstreamResolve: [],

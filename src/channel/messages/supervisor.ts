@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { WorkerSettings } from './worker.ts';
+import { WorkerSecret, WorkerSettings } from './worker.ts';
 
 /** What the supervisor tells the vault at its start. */
 export const VaultStart = z.strictObject({
@@ -10,6 +10,8 @@ export const VaultStart = z.strictObject({
   database: z.string(),
   api: z.strictObject({ host: z.string(), port: z.number().int() }),
   worker: WorkerSettings,
+  /** What the parts are, in their order: they go on to each worker. */
+  secrets: z.array(WorkerSecret),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });

@@ -4,6 +4,17 @@ import { Snapshot } from './policy.ts';
 /** vault → worker, first message: all that a worker needs to start. No secret in it. */
 export const WorkerSettings = z.strictObject({
   listen: z.strictObject({ host: z.string(), port: z.number().int() }),
+  /** Where agents connect with TLS; null: nowhere. */
+  tlsListen: z
+    .strictObject({
+      host: z.string(),
+      port: z.number().int(),
+      /** Hosts and addresses, canonical, that the certificate of the proxy's own authority is for. */
+      names: z.array(z.string()),
+      /** PEM chain of a given certificate, whose key comes as the part `tlsKey` of `start`; null: an own one. */
+      certificate: z.string().nullable(),
+    })
+    .nullable(),
   /** PEM certificates trusted for upstreams besides the system's roots; empty: none. */
   upstreamCa: z.string(),
   /** PEM of the system's roots, read by the supervisor: a worker opens no file. */
@@ -48,6 +59,15 @@ export const WorkerSettings = z.strictObject({
 });
 export type WorkerSettings = z.infer<typeof WorkerSettings>;
 
+/** A secret that a worker needs as long as it runs, because of how serve was set up. */
+export const WorkerSecret = z.enum([
+  /** The private key (PEM) of the TLS listener's given certificate. */
+  'tlsKey',
+  /** The password for the company's proxy. */
+  'upstreamProxyPassword',
+]);
+export type WorkerSecret = z.infer<typeof WorkerSecret>;
+
 /** vault → worker. All requests, answered with an empty header once done, but `drain`, an event. */
 export const ToWorker = z.discriminatedUnion('type', [
   z.strictObject({
@@ -55,6 +75,8 @@ export const ToWorker = z.discriminatedUnion('type', [
     worker: z.string(),
     settings: WorkerSettings,
     snapshot: Snapshot,
+    /** What the parts are, in their order. */
+    secrets: z.array(WorkerSecret),
   }),
   /** Answered when the snapshot is in force: rights changed, live streams closed, replaced secrets wiped. */
   z.strictObject({ type: z.literal('snapshot'), snapshot: Snapshot }),
@@ -79,6 +101,8 @@ export const FromWorker = z.discriminatedUnion('type', [
   /** Part: the agent's token as presented; SPKI DER of the worker's key. Answer: LeafReply; parts: PEM chain, 48 bytes of ticket keys. */
   z.strictObject({ type: z.literal('leaf'), agent: z.string(), host: z.string(), port: z.number().int() }),
   /** Part: the agent's token as presented. Answer: SecretReply; parts: the fields' values, in its order. */
+  /** For the TLS listener. Part: SPKI DER of the worker's key. Answer: LeafReply; part: PEM chain. */
+  z.strictObject({ type: z.literal('listener-leaf') }),
   z.strictObject({
     type: z.literal('secret'),
     agent: z.string(),

@@ -44,9 +44,9 @@ export interface CertificateParts {
   readonly now: number;
   /** It ends with the profile's lifetime, or here if that is earlier: none outlives its issuer. */
   readonly notAfter: number;
-  /** NameConstraints of an authority, or the one GeneralName of a leaf. */
+  /** NameConstraints of an authority, or the GeneralNames of a leaf. */
   readonly constraints?: Node;
-  readonly name?: Node;
+  readonly names?: readonly Node[];
 }
 
 export interface Certificate {
@@ -85,7 +85,7 @@ export function emptyName(): Node {
   return sequence();
 }
 
-function extensions({ profile, point, issuerPoint, constraints, name }: CertificateParts): Node[] {
+function extensions({ profile, point, issuerPoint, constraints, names }: CertificateParts): Node[] {
   const { pathLength } = profile;
   const list: Node[] = [];
   if (pathLength !== null) {
@@ -95,7 +95,7 @@ function extensions({ profile, point, issuerPoint, constraints, name }: Certific
   list.push(extension(EXTENSION.keyUsage, true, keyUsage(profile)));
   if (profile.serverAuth) list.push(extension(EXTENSION.extKeyUsage, false, sequence(oid(SERVER_AUTH))));
   if (constraints) list.push(extension(EXTENSION.nameConstraints, true, constraints));
-  if (name) list.push(extension(EXTENSION.subjectAltName, true, sequence(name)));
+  if (names) list.push(extension(EXTENSION.subjectAltName, true, sequence(...names)));
   list.push(extension(EXTENSION.subjectKeyIdentifier, false, octets(keyIdentifier(point))));
   const authority = sequence(tagged(0, keyIdentifier(issuerPoint)));
   list.push(extension(EXTENSION.authorityKeyIdentifier, false, authority));

@@ -62,8 +62,13 @@ export class Issuer {
    * grants do not cover the host or its root has expired, bad_request for another kind of key, vault_unavailable
    * once closed.
    */
-  async leaf(host: string, spki: Buffer): Promise<{ chainPem: Buffer; notAfter: number }> {
-    if (canonicalHost(host) !== host || !this.#parts.hosts.some((pattern) => hostMatches(pattern, host))) {
+  leaf(host: string, spki: Buffer): Promise<{ chainPem: Buffer; notAfter: number }> {
+    return this.leafOf([host], spki);
+  }
+
+  /** The same for several hosts at once. */
+  async leafOf(hosts: readonly string[], spki: Buffer): Promise<{ chainPem: Buffer; notAfter: number }> {
+    if (!hosts.every((host) => this.#covers(host))) {
       throw new SallyportError(
         'policy_denied',
         'No grant of this agent covers the host: no certificate is made.',
@@ -82,11 +87,15 @@ export class Issuer {
         issuerPoint: issuing.point,
         now,
         notAfter: issuing.notAfter,
-        name: generalName(host),
+        names: hosts.map(generalName),
       },
       issuing.privateKey,
     );
     return { chainPem: Buffer.from(toPem(der) + toPem(issuing.certificate), 'latin1'), notAfter };
+  }
+
+  #covers(host: string): boolean {
+    return canonicalHost(host) === host && this.#parts.hosts.some((pattern) => hostMatches(pattern, host));
   }
 
   /** Wipes the issuing key. No leaf is made from here on; those made are valid until they end. */

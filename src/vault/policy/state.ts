@@ -1,6 +1,7 @@
 import { parseService, type Service } from '../../catalog/service.ts';
 import type {
   AgentsTable,
+  AuthoritiesTable,
   CredentialsTable,
   CredentialVersionsTable,
   GrantsTable,
@@ -16,6 +17,7 @@ import type {
  */
 export class PolicyState {
   readonly #agents = new Map<string, AgentsTable>();
+  readonly #authorities = new Map<string, AuthoritiesTable>();
   readonly #services = new Map<string, ServicesTable>();
   readonly #credentials = new Map<string, CredentialsTable>();
   readonly #versions = new Map<string, CredentialVersionsTable>();
@@ -24,6 +26,7 @@ export class PolicyState {
 
   put(entry: PolicyRow): void {
     if (entry.table === 'agents') this.#agents.set(entry.row.id, entry.row);
+    else if (entry.table === 'authorities') this.#authorities.set(entry.row.id, entry.row);
     else if (entry.table === 'services') this.#services.set(entry.row.id, entry.row);
     else if (entry.table === 'credentials') this.#credentials.set(entry.row.id, entry.row);
     else if (entry.table === 'grants') this.#grants.set(entry.row.id, entry.row);
@@ -33,6 +36,7 @@ export class PolicyState {
   rows(): PolicyRows {
     return {
       agents: [...this.#agents.values()],
+      authorities: [...this.#authorities.values()],
       services: [...this.#services.values()],
       credentials: [...this.#credentials.values()],
       credential_versions: [...this.#versions.values()],
@@ -59,6 +63,10 @@ export class PolicyState {
 
   agentNamed(name: string): AgentsTable | undefined {
     return this.agents().find((agent) => agent.name === name);
+  }
+
+  authority(id: string): AuthoritiesTable | undefined {
+    return present(this.#authorities.get(id));
   }
 
   service(id: string): ServicesTable | undefined {

@@ -7,6 +7,7 @@ import { FromWorker, type LeafReply, type SecretReply } from '../../channel/mess
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import type { Ledger } from '../audit/ledger.ts';
+import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
 import { openInjected } from '../credentials/release.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -16,7 +17,9 @@ import type { CompiledGrant, SnapshotCompiler } from './snapshot.ts';
 import { TicketKeys } from './tickets.ts';
 
 type LeafRequest = Extract<FromWorker, { type: 'leaf' }>;
+type ListenerLeafRequest = Extract<FromWorker, { type: 'listener-leaf' }>;
 type SecretRequest = Extract<FromWorker, { type: 'secret' }>;
+type Asked = LeafRequest | ListenerLeafRequest | SecretRequest;
 
 /** Requests of one worker that may be unanswered at once: a captured one must not be able to occupy the vault. */
 const IN_FLIGHT = 256;
@@ -29,6 +32,7 @@ export interface DeskParts {
   readonly compiler: SnapshotCompiler;
   readonly keyholder: KeyholderClient;
   readonly issuers: Issuers;
+  readonly proxyAuthority: ProxyAuthority;
   readonly ledger: Ledger;
 }
 
@@ -64,6 +68,7 @@ export class Desk {
       inFlight += 1;
       try {
         if (message.type === 'leaf') return await this.#leaf(worker, message, parts);
+        if (message.type === 'listener-leaf') return await this.#listenerLeaf(worker, message, parts);
         return await this.#secret(worker, message, parts);
       } finally {
         inFlight -= 1;
@@ -84,6 +89,15 @@ export class Desk {
       await this.#released(worker, message, { notAfter });
       const tickets = this.#tickets.derive(agent.id, message.host, message.port);
       return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem, tickets] };
+    });
+  }
+
+  #listenerLeaf(worker: string, message: ListenerLeafRequest, parts: readonly Buffer[]): Promise<Reply> {
+    const spki = Buffer.from(parts[0]?.subarray(0, MAX_SPKI) ?? []);
+    return this.#decided(worker, message, async () => {
+      const { chainPem, notAfter } = await this.#parts.proxyAuthority.leaf(spki);
+      await this.#released(worker, message, { notAfter });
+      return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem] };
     });
   }
 
@@ -126,17 +140,13 @@ export class Desk {
   }
 
   /** Runs `decide`; a refusal is journalled before it is passed on. */
-  async #decided(
-    worker: string,
-    message: LeafRequest | SecretRequest,
-    decide: () => Promise<Reply>,
-  ): Promise<Reply> {
+  async #decided(worker: string, message: Asked, decide: () => Promise<Reply>): Promise<Reply> {
     try {
       return await decide();
     } catch (error) {
       const code = error instanceof SallyportError ? error.code : 'internal';
       const why = error instanceof Error ? error.message : String(error);
-      await this.#parts.ledger.record('refusal', message.type, message.agent, {
+      await this.#parts.ledger.record('refusal', message.type, subjectOf(message), {
         ...facts(worker, message),
         code,
         why,
@@ -145,12 +155,8 @@ export class Desk {
     }
   }
 
-  #released(
-    worker: string,
-    message: LeafRequest | SecretRequest,
-    more: Record<string, number>,
-  ): Promise<void> {
-    return this.#parts.ledger.record('release', message.type, message.agent, {
+  #released(worker: string, message: Asked, more: Record<string, number>): Promise<void> {
+    return this.#parts.ledger.record('release', message.type, subjectOf(message), {
       ...facts(worker, message),
       ...more,
     });
@@ -196,7 +202,13 @@ function tokenDigest(token: Buffer | undefined): Buffer | undefined {
   return token && token.length <= MAX_TOKEN ? createHash('sha256').update(token).digest() : undefined;
 }
 
-function facts(worker: string, message: LeafRequest | SecretRequest) {
+/** Whom a release is to: an agent, or the proxy itself. */
+function subjectOf(message: Asked): string {
+  return message.type === 'listener-leaf' ? 'proxy' : message.agent;
+}
+
+function facts(worker: string, message: Asked) {
+  if (message.type === 'listener-leaf') return { worker };
   const { host, port } = message;
   if (message.type === 'leaf') return { worker, host, port };
   return { worker, host, port, rule: message.rule, credential: message.credential, version: message.version };

@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Channel } from '../../channel/channel.ts';
-import type { WorkerSettings } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
 import type { Policy } from '../policy/policy.ts';
-import { WorkerLink } from './link.ts';
+import { WorkerLink, type WorkerStart } from './link.ts';
 import type { SnapshotCompiler } from './snapshot.ts';
 
 export interface WorkerStatus {
@@ -24,16 +23,16 @@ export interface FleetHooks {
 export class Fleet {
   readonly #policy: Policy;
   readonly #compiler: SnapshotCompiler;
-  readonly #settings: WorkerSettings;
+  readonly #start: WorkerStart;
   readonly #hooks: FleetHooks;
   readonly #links = new Map<string, WorkerLink>();
   /** Connected before there was a policy to give them. */
   readonly #early = new Set<WorkerLink>();
 
-  constructor(policy: Policy, compiler: SnapshotCompiler, settings: WorkerSettings, hooks: FleetHooks) {
+  constructor(policy: Policy, compiler: SnapshotCompiler, start: WorkerStart, hooks: FleetHooks) {
     this.#policy = policy;
     this.#compiler = compiler;
-    this.#settings = settings;
+    this.#start = start;
     this.#hooks = hooks;
   }
 
@@ -41,7 +40,7 @@ export class Fleet {
   add(name: string, journal: string, channel: Channel): WorkerLink {
     const link = new WorkerLink(name, journal, channel, (reason) => this.#kill(link, reason));
     this.#links.set(name, link);
-    if (this.#policy.loaded) this.#start(link);
+    if (this.#policy.loaded) this.#launch(link);
     else this.#early.add(link);
     return link;
   }
@@ -59,7 +58,7 @@ export class Fleet {
   startEarly(): void {
     const early = [...this.#early];
     this.#early.clear();
-    for (const link of early) this.#start(link);
+    for (const link of early) this.#launch(link);
   }
 
   /**
@@ -84,8 +83,8 @@ export class Fleet {
     while (this.#links.size > 0 && Date.now() < deadline) await delay(20);
   }
 
-  #start(link: WorkerLink): void {
-    link.start(this.#settings, this.#compiler.compile()).then(
+  #launch(link: WorkerLink): void {
+    link.start(this.#start, this.#compiler.compile()).then(
       (started) => {
         if (started) this.#hooks.ready(link.name);
       },

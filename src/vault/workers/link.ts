@@ -1,7 +1,15 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { Snapshot } from '../../channel/messages/policy.ts';
-import type { ToWorker, WorkerSettings } from '../../channel/messages/worker.ts';
+import type { ToWorker, WorkerSecret, WorkerSettings } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
+
+/** What every worker is started with. */
+export interface WorkerStart {
+  readonly settings: WorkerSettings;
+  /** What `named` names, in its order. */
+  readonly secrets: readonly Buffer[];
+  readonly named: readonly WorkerSecret[];
+}
 
 /** A worker loads its program and binds its port before it answers `start`. */
 const START_MS = 15_000;
@@ -44,9 +52,9 @@ export class WorkerLink {
   }
 
   /** Gives the worker what it needs to serve; resolves true once it does, false where it was ended instead. */
-  async start(settings: WorkerSettings, snapshot: Snapshot): Promise<boolean> {
-    const message: ToWorker = { type: 'start', worker: this.name, settings, snapshot };
-    if (!(await this.#acknowledged(message, START_MS))) return false;
+  async start({ settings, secrets, named }: WorkerStart, snapshot: Snapshot): Promise<boolean> {
+    const what = { worker: this.name, settings, snapshot, secrets: [...named] };
+    if (!(await this.#acknowledged({ type: 'start', ...what }, START_MS, secrets))) return false;
     this.#ready = true;
     this.#revision = Math.max(this.#revision, snapshot.revision);
     this.#pings = setInterval(() => void this.#acknowledged({ type: 'ping' }, ACKNOWLEDGE_MS), PING_EVERY_MS);
@@ -72,11 +80,11 @@ export class WorkerLink {
   }
 
   /** Asks, and ends the worker where it does not answer. Rejects where it could not be ended. */
-  async #acknowledged(message: ToWorker, withinMs: number): Promise<boolean> {
+  async #acknowledged(message: ToWorker, withinMs: number, parts: readonly Buffer[] = []): Promise<boolean> {
     for (;;) {
       const began = Date.now();
       try {
-        await this.#channel.request(message, [], () => undefined, withinMs);
+        await this.#channel.request(message, parts, () => undefined, withinMs);
         return true;
       } catch (error) {
         const timedOut = error instanceof SallyportError && error.code === 'channel_timeout';

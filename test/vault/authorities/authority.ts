@@ -78,7 +78,7 @@ export function stolenAuthority(patterns: readonly string[], host: string) {
       issuer: subject,
       point: worker.point,
       issuerPoint: issuing.point,
-      name: generalName(host),
+      names: [generalName(host)],
     },
     issuing.privateKey,
   );

@@ -145,7 +145,14 @@ t.test('differing rows are named, each with what was done to it', async (t) => {
     methods: '[]',
     paths: '[]',
   };
-  const none = { agents: [], services: [], credentials: [], credential_versions: [], grants: [] };
+  const none = {
+    agents: [],
+    authorities: [],
+    services: [],
+    credentials: [],
+    credential_versions: [],
+    grants: [],
+  };
   const version = {
     ...row,
     credential: 'c',

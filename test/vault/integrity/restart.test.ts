@@ -79,7 +79,7 @@ t.test('a whole older database is known for one', (t) =>
     () => copyFileSync(seen.olderFile, database),
     async (vault) => {
       const worker = await vault.worker();
-      t.match(worker.policy.integrity, /The database is an older one \(state 4; the HSM's anchor says 9\)/);
+      t.match(worker.policy.integrity, /The database is an older one \(state 5; the HSM's anchor says 10\)/);
     },
   ),
 );
@@ -119,7 +119,14 @@ t.test('a database emptied is no new one', (t) =>
     () =>
       sql(database, (db) => {
         db.pragma('foreign_keys = OFF');
-        for (const table of ['grants', 'credential_versions', 'credentials', 'services', 'agents'])
+        for (const table of [
+          'grants',
+          'credential_versions',
+          'credentials',
+          'services',
+          'authorities',
+          'agents',
+        ])
           db.exec(`DELETE FROM ${table}`);
       }),
     async (vault) => t.match((await vault.worker()).policy.integrity, /is an older one \(state 0/),

@@ -1,0 +1,57 @@
+import { generateKeyPairSync } from 'node:crypto';
+import tls from 'node:tls';
+import { SallyportError } from '../../errors.ts';
+import type { VaultClient } from '../vault-client.ts';
+
+/** Of a certificate's life, what has passed when the next one is asked for. */
+const RENEWED_AT = 0.5;
+const AGAIN_MS = 10_000;
+
+/** What the TLS listener shows of itself, before it is known which agent connects. */
+export interface ListenerIdentity {
+  /** Undefined while there is no certificate to show. */
+  readonly context: tls.SecureContext | undefined;
+}
+
+/** A certificate that the operator has given, with its key (PEM). Throws invalid_settings where the two do not fit. */
+export function givenIdentity(certificate: string, key: Buffer): ListenerIdentity {
+  try {
+    return { context: contextOf(certificate, key) };
+  } catch (cause) {
+    const message =
+      'The certificate and key of --proxy-tls-cert and --proxy-tls-key cannot be used: give PEM files that belong together.';
+    throw new SallyportError('invalid_settings', message, { cause });
+  }
+}
+
+/** A certificate of the proxy's own authority, for a key that is made here and stays here; renewed in time. */
+export class OwnIdentity implements ListenerIdentity {
+  context: tls.SecureContext | undefined;
+  readonly #vault: VaultClient;
+
+  constructor(vault: VaultClient) {
+    this.#vault = vault;
+  }
+
+  /** Asks for a certificate, and goes on doing so. Resolves once the first answer is here, whatever it is. */
+  async renew(): Promise<void> {
+    const now = Date.now();
+    let again = AGAIN_MS;
+    try {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const spki = publicKey.export({ type: 'spki', format: 'der' });
+      const { chain, notAfter } = await this.#vault.listenerLeaf(spki);
+      const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+      this.context = contextOf(chain, key);
+      again = Math.max(AGAIN_MS, (notAfter - now) * RENEWED_AT);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      process.stderr.write(`sallyport: the TLS listener has no new certificate: ${why}\n`);
+    }
+    setTimeout(() => void this.renew(), again).unref();
+  }
+}
+
+function contextOf(cert: string | Buffer, key: string | Buffer): tls.SecureContext {
+  return tls.createSecureContext({ cert, key, minVersion: 'TLSv1.2', sessionIdContext: 'sallyport proxy' });
+}

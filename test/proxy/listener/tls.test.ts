@@ -1,0 +1,123 @@
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import tls from 'node:tls';
+import t, { type Test } from 'tap';
+import { makeCa, makeServerCert } from '../../support/certificates.ts';
+import { End } from './end.ts';
+import { ESTABLISHED, type Scene, type SceneOptions, SECRET, startScene } from './scene.ts';
+
+async function start(t: Test, more: SceneOptions = {}): Promise<Scene> {
+  const scene = await startScene(t, {
+    secure: ['listed.test:443'],
+    plain: ['open.test:80', 'open.test:443'],
+    tls: true,
+    ...more,
+  });
+  await scene.worker.change(({ agents }) => ({
+    agents: agents.map((agent) => ({ ...agent, unlisted: 'tunnel' as const })),
+  }));
+  return scene;
+}
+
+/** A connection to the TLS listener, verified. */
+async function outside(
+  t: Test,
+  { worker }: Scene,
+  options: tls.ConnectionOptions = {},
+): Promise<{ end: End; socket: tls.TLSSocket }> {
+  const socket = tls.connect({
+    port: worker.tlsPort,
+    servername: 'proxy.test',
+    ca: worker.ca.cert,
+    ...options,
+  });
+  t.teardown(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  return { end: new End(socket), socket };
+}
+
+t.test('CONNECT within TLS leads to TLS within TLS', async (t) => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const scene = await start(t);
+    const { end, socket } = await outside(t, scene, { maxVersion });
+    t.ok(socket.authorized);
+    end.send(`CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n${scene.authorization}\r\n`);
+    t.equal(await end.readTo('\r\n\r\n'), ESTABLISHED);
+    const inner = tls.connect({ socket, servername: 'listed.test', ca: scene.worker.ca.cert, maxVersion });
+    await once(inner, 'secureConnect');
+    t.ok(inner.authorized);
+    const inside = new End(inner);
+    inside.send('GET / HTTP/1.1\r\nHost: listed.test\r\n\r\n');
+    const server = await scene.upstream('listed.test:443');
+    t.match(await server.readTo('\r\n\r\n'), `Authorization: Bearer ${SECRET}\r\n`);
+    const body = 'x'.repeat(100_000);
+    server.send(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    t.match(await inside.readTo('\r\n\r\n'), /^HTTP\/1\.1 200 OK\r\n/);
+    t.equal(await inside.read(body.length), body, 'as long as it is');
+    inside.socket.end();
+    t.equal((await inside.finish()).ending, 'end');
+  }
+});
+
+t.test(
+  'what the agent sends in one go with CONNECT goes on: nothing is lost between the layers',
+  async (t) => {
+    const scene = await start(t);
+    const { end } = await outside(t, scene);
+    end.send(`CONNECT open.test:443 HTTP/1.1\r\nHost: open.test:443\r\n${scene.authorization}\r\nearly`);
+    const server = await scene.upstream('open.test:443');
+    t.equal(await server.read(5), 'early');
+    server.send('late');
+    t.equal(await end.readTo('late'), `${ESTABLISHED}late`);
+    server.socket.end();
+    t.same(await end.finish(), { rest: '', ending: 'end' });
+  },
+);
+
+t.test('absolute-form, SOCKS5 and refusals are the same within TLS', async (t) => {
+  const scene = await start(t);
+  const plain = await outside(t, scene);
+  plain.end.send(`GET http://open.test/a HTTP/1.1\r\nHost: open.test\r\n${scene.authorization}\r\n`);
+  const server = await scene.upstream('open.test:80');
+  t.equal(await server.readTo('\r\n\r\n'), 'GET /a HTTP/1.1\r\nHost: open.test\r\n\r\n');
+
+  const socks = await outside(t, scene);
+  socks.end.send('\x05\x01\x02');
+  t.equal(await socks.end.read(2), '\x05\x02');
+  socks.end.send(`\x01\x03bot${String.fromCharCode(scene.worker.token.length)}${scene.worker.token}`);
+  t.equal(await socks.end.read(2), '\x01\x00');
+  socks.end.send('\x05\x01\x00\x03\x0blisted.test\x01\xbb');
+  t.equal(await socks.end.read(10), '\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00');
+
+  const stranger = await outside(t, scene);
+  stranger.end.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
+  t.match(await stranger.end.readTo('\r\n\r\n'), /^HTTP\/1\.1 407 /);
+  const refused = await outside(t, scene);
+  refused.end.send('nonsense\r\n\r\n');
+  t.equal(await refused.end.refused(), '400 bad_request end');
+});
+
+t.test('a handshake that does not come has its time, and no answer in the clear', async (t) => {
+  const scene = await start(t, { limits: { headTimeoutMs: 400 } });
+  const silent = await End.connect(scene.worker.tlsPort);
+  t.same(await silent.finish(), { rest: '', ending: 'end' });
+  const clear = await End.connect(scene.worker.tlsPort);
+  clear.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
+  const { rest, ending } = await clear.finish();
+  t.notMatch(rest, /HTTP/);
+  t.not(ending, 'open');
+  await delay(20);
+  t.ok((await scene.agent()).socket.readable, 'and the worker serves on');
+});
+
+t.test('a certificate may be given', async (t) => {
+  const ca = makeCa('Company');
+  const scene = await start(t, { tls: makeServerCert(ca, 'proxy.test') });
+  const { socket } = await outside(t, scene, { ca: ca.cert });
+  t.ok(socket.authorized);
+  t.same(
+    scene.worker.asked.filter(({ type }) => type === 'listener-leaf'),
+    [],
+    'none is asked for then',
+  );
+});
