@@ -17,6 +17,7 @@ import { Credentials } from './credentials/credentials.ts';
 import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
+import { IntegrityDesk } from './lifecycle/integrity.ts';
 import { Policy } from './policy/policy.ts';
 import { Services } from './services/services.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -157,6 +158,10 @@ export class Vault {
       services: new Services(this.#changes, this.#keyholder),
       credentials: new Credentials(this.#changes, this.#keyholder),
       grants: new Grants(this.#changes),
+      integrity: new IntegrityDesk(this.#policy, this.#changes, this.#ledger, {
+        recheck: () => this.#recheck(true),
+        announce: () => this.#announceIntegrity(),
+      }),
     });
     const api = publicApi(this.#version);
     this.#servers = [control, api];
@@ -200,8 +205,12 @@ export class Vault {
     this.#attempt(this.#changes.exclusive(() => this.#recheck()));
   }
 
-  async #recheck(): Promise<void> {
-    if (await this.#policy.recheck()) await Promise.all([this.#publish(), this.#alarm()]);
+  async #recheck(always = false): Promise<void> {
+    if (await this.#policy.recheck(always)) await this.#announceIntegrity();
+  }
+
+  async #announceIntegrity(): Promise<void> {
+    await Promise.all([this.#publish(), this.#alarm()]);
   }
 
   async #publish(): Promise<void> {
@@ -227,7 +236,6 @@ export class Vault {
   }
 
   async #status() {
-    const { info, problem } = this.#keyholder;
     const { failures } = this.#policy;
     const { listen, tlsListen } = this.#start.worker;
     return {
@@ -236,9 +244,7 @@ export class Vault {
       proxy: url('http', listen),
       proxyTls: tlsListen && url('https', tlsListen),
       processes: await this.#supervisor.processes(),
-      hsm: info
-        ? { state: 'ok', token: info.token, module: info.module, kek: info.kek }
-        : { state: 'unavailable', error: problem },
+      hsm: await this.#keyholder.status(),
       integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
       workers: this.#fleet.status(),
       revision: this.#compiler.revision,
