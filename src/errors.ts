@@ -61,6 +61,7 @@ export const ERRORS = {
   hsm_key_missing: { status: 500, retryable: false },
   hsm_mechanism_missing: { status: 500, retryable: false },
   hsm_refused: { status: 500, retryable: false },
+  backup_invalid: { status: 422, retryable: false },
   audit_broken: { status: 500, retryable: false },
   client_untrusting: { status: 500, retryable: false },
   // What two of our processes can meet on a channel.

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { SallyportError } from '../errors.ts';
 import { addAgent } from './agent.ts';
 import { addAudit } from './audit.ts';
+import { addBackup } from './backup.ts';
 import { addCredential } from './credential.ts';
 import { reportFailure } from './failure.ts';
 import { addGrant } from './grant.ts';
@@ -69,6 +70,7 @@ function program(): Command {
     addRun,
     addAudit,
     addIntegrity,
+    addBackup,
     addHsm,
   ]) {
     add(root);

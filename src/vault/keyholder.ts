@@ -146,6 +146,11 @@ export class KeyholderClient {
     return Buffer.from(this.#current().info.intakePublicKey, 'hex');
   }
 
+  /** The audit key's public point, uncompressed, hex. Throws hsm_unavailable. */
+  auditPublicKey(): string {
+    return this.#current().info.auditPublicKey;
+  }
+
   wrap(dek: Buffer, aad: Buffer): Promise<WrappedKey> {
     return this.#verb({ verb: 'wrap' }, [dek, aad], (header, parts) => ({
       ...WrapReply.parse(header),

@@ -12,6 +12,7 @@ import { controlApi } from './api/control.ts';
 import { publicApi } from './api/public.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
 import { Grants } from './grants/grants.ts';
@@ -162,6 +163,14 @@ export class Vault {
         recheck: () => this.#recheck(true),
         announce: () => this.#announceIntegrity(),
       }),
+      backups: new Backups(
+        this.#store,
+        this.#policy,
+        this.#changes,
+        this.#ledger,
+        this.#keyholder,
+        this.#version,
+      ),
     });
     const api = publicApi(this.#version);
     this.#servers = [control, api];

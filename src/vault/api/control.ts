@@ -11,10 +11,12 @@ import {
 } from '../../store/list.ts';
 import type { PolicyRows } from '../../store/schema.ts';
 import type { Agents } from '../agents/agents.ts';
+import type { Backups } from '../backup/backups.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
 import type { IntegrityDesk } from '../lifecycle/integrity.ts';
 import type { Services } from '../services/services.ts';
+import { backupRoutes } from './backups.ts';
 import { answerErrors } from './errors.ts';
 import { integrityRoutes } from './integrity.ts';
 import {
@@ -43,6 +45,7 @@ export interface ControlParts {
   readonly credentials: Credentials;
   readonly grants: Grants;
   readonly integrity: IntegrityDesk;
+  readonly backups: Backups;
 }
 
 /** The API that the command line uses, over a socket that only the vault's owner can open. No clear secret passes it. */
@@ -54,6 +57,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   agentRoutes(app, parts);
   policyRoutes(app, parts);
   integrityRoutes(app, parts.integrity);
+  backupRoutes(app, parts.backups);
   return app;
 }
 

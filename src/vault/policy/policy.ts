@@ -65,6 +65,11 @@ export class Policy {
     return this.#head.counter;
   }
 
+  /** The state in force, as it is anchored or about to be. */
+  get head(): StateHead {
+    return this.#head;
+  }
+
   get failures(): readonly Failure[] {
     return [...this.#found, ...this.#compared];
   }
