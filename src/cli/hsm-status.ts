@@ -50,7 +50,7 @@ function describe(hsm: unknown): string {
 }
 
 function describeHealth(health: unknown): string {
-  const counts = `opened ${numberOf(health, 'opened')} times, lost ${numberOf(health, 'lost')} times`;
+  const counts = `opened ${numberOf(health, 'opened')}×, lost ${numberOf(health, 'lost')}×`;
   const error = partOf(health, 'error');
   return typeof error === 'string'
     ? `${textOf(health, 'state')} (${counts}): ${error}`

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { contextOf } from './context.ts';
 import { examples, group } from './help.ts';
 import type { CheckFlags } from './hsm-check.ts';
+import type { PinChangeFlags } from './hsm-pin.ts';
 
 export function addHsm(root: Command): void {
   const hsm = group(root, 'hsm', 'Look into the HSM and look after its keys');
@@ -38,5 +39,22 @@ ${examples(
     .action(async (_flags: unknown, command: Command) => {
       const { printStatus } = await import('./hsm-status.ts');
       await printStatus(contextOf(command));
+    });
+
+  hsm
+    .command('pin')
+    .description("Change the token's PIN and put the new one into the PIN file")
+    .option('--pin-file <file>', 'where the PIN is, and the new one will be (default: what init noted)')
+    .option('--new-pin-file <file>', 'take the new PIN from this file instead of making one; it is moved')
+    .addHelpText(
+      'after',
+      `
+Stop serve first. The new PIN is on disk, in FILE.new, before the token learns it; where this command is interrupted,
+call it again: it goes on from where it was.
+${examples('sallyport hsm pin', 'sallyport hsm pin --pin-file /etc/sallyport/pin --new-pin-file ./chosen')}`,
+    )
+    .action(async (flags: PinChangeFlags, command: Command) => {
+      const { changePin } = await import('./hsm-pin.ts');
+      await changePin(contextOf(command), flags);
     });
 }

@@ -73,8 +73,8 @@ function create(file: string, undo: (() => void)[]): void {
   }
 }
 
-/** Hexadecimal digits, made without a string. */
-function newPin(): Buffer {
+/** A new PIN: hexadecimal digits, made without a string. The caller wipes it. */
+export function newPin(): Buffer {
   const random = randomBytes(PIN_BYTES);
   const digits = Buffer.from('0123456789abcdef', 'latin1');
   const pin = Buffer.allocUnsafeSlow(2 * PIN_BYTES);

@@ -1,11 +1,9 @@
-import { Buffer } from 'node:buffer';
-import { spawn } from 'node:child_process';
 import { closeSync, constants, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { extname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { isErrorCode, SallyportError } from '../errors.ts';
+import { SallyportError } from '../errors.ts';
+import { runKeyholderProgram } from './keyholder-program.ts';
+import { moduleEnvironment } from './module-environment.ts';
 
 export interface TokenFlags {
   readonly pkcs11Module?: string;
@@ -33,7 +31,6 @@ const SOFTHSM_PLACES = [
 ];
 /** How the children see the token's folder: through descriptor 4, so that no folder above it need be readable. */
 const TOKEN_FOLDER = '/proc/self/fd/4';
-const TIMEOUT_MS = 60_000;
 
 /** Which token `init` was told to use. Throws hsm_module_missing. */
 export function chooseToken(flags: TokenFlags): Token {
@@ -54,19 +51,10 @@ export function chooseToken(flags: TokenFlags): Token {
   return { module, label: flags.pkcs11Token, own: false, environment: moduleEnvironment() };
 }
 
-/** Where SoftHSM finds a token that is not ours: the children have no environment and no home of their own. */
-function moduleEnvironment(): Record<string, string> {
-  const named = process.env.SOFTHSM2_CONF;
-  if (named !== undefined && named !== '') return { SOFTHSM2_CONF: resolve(named) };
-  const personal = join(homedir(), '.config', 'softhsm2', 'softhsm2.conf');
-  return existsSync(personal) ? { SOFTHSM2_CONF: personal } : {};
-}
-
 const Provisioned = z.object({
   intakePublicKey: z.string().regex(/^04[0-9a-f]{128}$/),
   auditPublicKey: z.string().regex(/^04[0-9a-f]{128}$/),
 });
-const Failure = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 /**
  * Makes the keys inside the token (and, of our own, the token), in a process of its own: this one loads no PKCS#11
@@ -78,27 +66,15 @@ export async function provision(
   pin: number,
 ): Promise<{ readonly intakePublicKey: string; readonly auditPublicKey: string }> {
   if (token.own) writeSoftHsmConfiguration(folder);
-  const extension = extname(fileURLToPath(import.meta.url));
-  const program = fileURLToPath(new URL(`../keyholder/provision${extension}`, import.meta.url));
-  const args = ['--module', token.module, '--token', token.label, ...(token.own ? ['--create'] : [])];
   const opened = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, ...args], {
-      env: token.own ? { SOFTHSM2_CONF: `${TOKEN_FOLDER}/softhsm2.conf` } : { ...token.environment },
-      stdio: [pin, 'pipe', 'pipe', 'ignore', opened],
-      timeout: TIMEOUT_MS,
-      killSignal: 'SIGKILL',
+    const answer = await runKeyholderProgram({
+      program: 'provision',
+      args: ['--module', token.module, '--token', token.label, ...(token.own ? ['--create'] : [])],
+      environment: token.own ? { SOFTHSM2_CONF: `${TOKEN_FOLDER}/softhsm2.conf` } : token.environment,
+      descriptors: [pin, 'ignore', opened],
     });
-    const output: Buffer[] = [];
-    child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
-    child.stderr?.resume(); // a module's own chatter
-    const code = await new Promise<number | null>((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', resolve);
-    });
-    const answer = parseAnswer(Buffer.concat(output).toString('utf8'));
-    if (code === 0) return Provisioned.parse(answer);
-    throw reported(answer, code);
+    return Provisioned.parse(answer);
   } finally {
     closeSync(opened);
   }
@@ -113,24 +89,4 @@ function writeSoftHsmConfiguration(folder: string): void {
     'slots.removable = false',
   ];
   writeFileSync(join(folder, 'softhsm2.conf'), `${lines.join('\n')}\n`, { mode: 0o600 });
-}
-
-function reported(answer: unknown, code: number | null): SallyportError {
-  const { data } = Failure.safeParse(answer);
-  if (data && isErrorCode(data.error.code)) return new SallyportError(data.error.code, data.error.message);
-  return new SallyportError(
-    'hsm_unavailable',
-    code === null
-      ? 'The HSM did not answer within a minute: check its module and connection.'
-      : 'The process that talks to the HSM ended without a reason: check that its PKCS#11 library can be loaded.',
-  );
-}
-
-/** The last line: a module may have printed something of its own before. */
-function parseAnswer(output: string): unknown {
-  try {
-    return JSON.parse(output.trimEnd().split('\n').at(-1) ?? '');
-  } catch {
-    return undefined; // It ended before it could answer, which `reported` says.
-  }
 }

@@ -39,7 +39,8 @@ export class Connection {
   }
 
   /**
-   * Runs `operation` on the open token; it may run twice. Throws hsm_unavailable, hsm_refused, hsm_mechanism_missing,
+   * Runs `operation` on the open token; it may run twice, also where the device is well (SoftHSM fails a call now and
+   * then while another process writes to its token). Throws hsm_unavailable, hsm_refused, hsm_mechanism_missing,
    * the operation's own SallyportError, or, where the token was never open, what kept it from that.
    */
   use<T>(operation: (token: Token) => T): T {
@@ -54,7 +55,10 @@ export class Connection {
         if (name === undefined) throw error;
         const what = meaning(name);
         if (what === 'refused' || what === 'unsupported') throw describe(error);
-        if (what === 'unclear' && this.#healthy(token)) throw describe(error, 'refused');
+        if (what === 'unclear' && this.#healthy(token)) {
+          if (attempt > 1) throw describe(error, 'refused');
+          continue;
+        }
         this.#lost++;
         this.close();
         if (attempt > 1) throw this.#failed(error);

@@ -3,11 +3,10 @@ import graphene, { type Module, type Slot } from 'graphene-pk11';
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { returnValue } from './cryptoki.ts';
-import { readPin } from './pin.ts';
+import { readPin, SHORTEST_PIN } from './pin.ts';
 import { endLibrary, slotsWithTokens, startLibrary } from './token.ts';
 
 const LABEL_BYTES = 32;
-const SHORTEST_PIN = 16;
 
 /**
  * Makes a token `label` in a free slot of SoftHSM whose user PIN is the one on descriptor `pinFd`. The security

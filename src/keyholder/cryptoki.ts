@@ -81,7 +81,9 @@ export function describe(error: unknown, as?: Meaning): unknown {
     case 'refused':
       return new SallyportError(
         'hsm_refused',
-        `The HSM refused the operation (${name}): check that what it was given is of this token and unchanged.`,
+        meaning(name) === 'refused'
+          ? `The HSM refused the operation (${name}): check that what it was given is of this token and unchanged.`
+          : `The HSM works, but not for this (${name}): what it was given was changed, or it has no room or right for it.`,
         options,
       );
     case 'unsupported':

@@ -28,6 +28,8 @@ const NAMES = new Map<number, string>([
   ...Object.entries(pkcs11).flatMap(([name, value]): [number, string][] =>
     name.startsWith('CKM_') && typeof value === 'number' ? [[value, name]] : [],
   ),
+  [0x1055, 'CKM_EC_EDWARDS_KEY_PAIR_GEN'],
+  [0x1057, 'CKM_EDDSA'],
   [CKM_AES_KEY_WRAP_KWP, 'CKM_AES_KEY_WRAP_KWP'],
   [CKM_CLOUDHSM_AES_GCM, 'CKM_CLOUDHSM_AES_GCM'],
   [CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD, 'CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD'],

@@ -4,6 +4,8 @@ import { SallyportError } from '../errors.ts';
 import { returnValue } from './cryptoki.ts';
 
 const MAX_PIN = 256;
+/** Of SoftHSM, which lets everybody guess for ever. */
+export const SHORTEST_PIN = 16;
 const WRONG = new Set(['CKR_PIN_INCORRECT', 'CKR_PIN_INVALID', 'CKR_PIN_LEN_RANGE', 'CKR_PIN_EXPIRED']);
 
 /**

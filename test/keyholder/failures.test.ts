@@ -27,6 +27,8 @@ const VERBS: KeyholderRequest[] = [
   { verb: 'agree' },
   { verb: 'anchor.read' },
   { verb: 'anchor.write' },
+  { verb: 'rotate', from: 'sallyport-kek-1' },
+  { verb: 'retire', kek: 'sallyport-kek-1' },
 ];
 
 /** Starts a keyholder that cannot work; each verb must say why, and the process must live on to say it. */

@@ -163,10 +163,10 @@ CK_RV my_C_Sign(CK_SESSION_HANDLE session, CK_BYTE *in, CK_ULONG in_len, CK_BYTE
 }
 
 CK_RV my_C_WrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE kek, CK_OBJECT_HANDLE key,
-                          CK_BYTE *out, CK_ULONG *out_len) {
+                   CK_BYTE *out, CK_ULONG *out_len) {
   RULE("C_WrapKey");
   CK_ULONG room = *out_len;
   CK_RV rv = real->C_WrapKey(session, mechanism, kek, key, out, out_len);
   if (rv == CKR_OK && EMULATES("pkcs7-wrap") && out && room >= *out_len + 8) *out_len += 8;
-  return rv;
+  return spoil("C_WrapKey", rv, out, out_len);
 }

@@ -7,7 +7,7 @@
  *   abort FUNCTION               as an assertion does          crash FUNCTION              as a wild pointer does
  *   exit FUNCTION                end the process
  *   hide MECHANISM               not listed
- *   short FUNCTION               C_Sign, C_Encrypt, C_Decrypt give a byte less
+ *   short FUNCTION               C_Sign, C_Encrypt, C_Decrypt, C_WrapKey give a byte less
  *   garble FUNCTION              ... or one bit wrong
  *   empty slots                  no token is there             relabel token               it has another label
  *   lie extractable              every key says that it could leave the token
