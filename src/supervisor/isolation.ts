@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, rmSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { IDENTITIES } from './identity.ts';
 import type { IsolationChoice } from './options.ts';
@@ -204,6 +204,7 @@ function unreadableCopy(data: string): string {
   const source = statSync(process.execPath);
   const present = existsSync(copy) ? statSync(copy) : undefined;
   if (present?.size !== source.size || (present.mode & 0o777) !== 0o111) {
+    mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
     rmSync(copy, { force: true });
     copyFileSync(process.execPath, copy);
     chmodSync(copy, 0o111);

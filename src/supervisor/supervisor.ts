@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants, statSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../channel/channel.ts';
@@ -20,6 +20,7 @@ const EXTENSION = import.meta.filename.slice(import.meta.filename.lastIndexOf('.
 const VAULT_START_TIMEOUT_MS = 60_000;
 const DRAIN_MS = 10_000;
 const STALE_DRAIN_MS = 2_000;
+const ABANDON_MS = 2_000;
 
 export interface Running {
   readonly proxy: Address;
@@ -48,7 +49,6 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
   spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
   assignOwnership(options.data);
-  mkdirSync(join(options.data, 'run'), { recursive: true, mode: 0o700 });
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
     program: PROGRAM_FOLDER,
@@ -61,7 +61,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   try {
     await supervisor.start();
   } catch (error) {
-    await supervisor.kill();
+    await supervisor.abandon();
     rendezvous.close();
     lock.close();
     throw error;
@@ -91,6 +91,9 @@ class Supervisor {
   readonly #runs = new Map<string, number>();
   readonly #ready = new Map<string, () => void>();
   #vault: Channel | undefined;
+  /** Those that were opened before everything was up. */
+  readonly #journals: string[] = [];
+  #started = false;
   #stopping = false;
   /** Joins of two processes go one at a time: the next socket accepted is the one asked for. */
   #joining: Promise<unknown> = Promise.resolve();
@@ -116,17 +119,25 @@ class Supervisor {
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    this.#started = true;
   }
 
-  async drain(): Promise<void> {
+  async drain(withinMs = DRAIN_MS): Promise<void> {
     this.#stopping = true;
     this.#vault?.event({ type: 'drain' } satisfies ToVault);
-    await this.#allGone(DRAIN_MS);
-    await this.kill();
+    await this.#allGone(withinMs);
+    await this.#kill();
   }
 
-  async kill(): Promise<void> {
-    this.#stopping = true;
+  /** Ends a start that failed, and leaves the data folder as it was: the database closed, no journal with nothing in it. */
+  async abandon(): Promise<void> {
+    await this.drain(ABANDON_MS);
+    for (const path of this.#journals) {
+      if (statSync(path, { throwIfNoEntry: false })?.size === 0) unlinkSync(path);
+    }
+  }
+
+  async #kill(): Promise<void> {
     for (const child of this.#children.values()) child.signal('SIGKILL');
     await this.#allGone(DRAIN_MS);
     this.#vault?.close();
@@ -366,7 +377,9 @@ class Supervisor {
 
   #journal(of: string): { name: string; file: string } {
     const name = this.#name(of);
-    return { name, file: journalName(name, new Date()) };
+    const file = journalName(name, new Date());
+    if (!this.#started) this.#journals.push(journalPath(this.#options.data, file));
+    return { name, file };
   }
 
   async #allGone(withinMs: number): Promise<void> {
