@@ -43,6 +43,20 @@ const Name = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** `http://[USER@]HOST:PORT`. A password has its file: it would stand in the process list. */
+const OutboundProxy = z.string().transform((text, context) => {
+  const match = /^http:\/\/(?:(?<user>[^:@/]+)@)?(?<at>[^@/]+)\/?$/.exec(text)?.groups;
+  const at = hostPort(match?.at ?? '');
+  const host = at && canonicalHost(at.host);
+  const user = match?.user === undefined ? null : decode(match.user);
+  if (host && at.port > 0 && user !== undefined) return { host, port: at.port, user };
+  context.addIssue({
+    code: 'custom',
+    message: `it is not http://HOST:PORT or http://USER@HOST:PORT (a password goes into upstreamProxyPasswordFile)`,
+  });
+  return z.NEVER;
+});
+
 /** A block of addresses in CIDR notation. */
 const Cidr = z.string().transform((text, context) => {
   const [address = '', prefix = ''] = text.split('/');
@@ -81,7 +95,11 @@ export const Settings = z
     upstreamResolve: z.array(Resolve).max(1_000).prefault([]),
     /** Private address blocks that may be dialled; otherwise none is. */
     upstreamAllow: z.array(Cidr).max(1_000).prefault([]),
-    /** Decrypted credentials that each worker keeps at hand, in locked memory. */
+    /** The company's proxy through which connections go out; null: they go directly. */
+    upstreamProxy: OutboundProxy.nullable().prefault(null),
+    /** File with its password; null: it asks for none. */
+    upstreamProxyPasswordFile: z.string().nullable().prefault(null),
+  /** Decrypted credentials that each worker keeps at hand, in locked memory. */
     hotSecrets: z
       .strictObject({
         count: count(1, 100_000).prefault(1_024),
@@ -126,6 +144,10 @@ export const Settings = z
   .refine((settings) => (settings.proxyTlsCert === null) === (settings.proxyTlsKey === null), {
     path: ['proxyTlsCert'],
     message: 'a certificate and its key are given together (proxyTlsCert, proxyTlsKey)',
+  })
+  .refine(({ upstreamProxy, upstreamProxyPasswordFile: file }) => file === null || upstreamProxy?.user, {
+    path: ['upstreamProxyPasswordFile'],
+    message: 'it needs an upstreamProxy with a user (http://USER@HOST:PORT)',
   });
 export type Settings = z.output<typeof Settings>;
 
@@ -138,6 +160,15 @@ export function parseSettings(input: unknown): Settings {
     return at === '' ? issue.message : `${at}: ${issue.message}`;
   });
   throw new SallyportError('invalid_settings', `Settings cannot be used: ${issues.join('; ')}.`);
+}
+
+/** Percent-encoding undone; undefined where it is none. */
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function hostPort(text: string): { host: string; port: number } | undefined {

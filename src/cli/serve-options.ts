@@ -24,6 +24,8 @@ export interface ServeFlags {
   readonly upstreamCa?: string;
   readonly upstreamResolve?: readonly string[];
   readonly upstreamAllow?: readonly string[];
+  readonly upstreamProxy?: string;
+  readonly upstreamProxyPasswordFile?: string;
 }
 
 /**
@@ -39,7 +41,7 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     ...(proxyTlsName === undefined ? {} : { proxyTlsNames: proxyTlsName }),
   });
   const installation = readInstallation(data);
-  const { upstreamCa } = settings;
+  const { upstreamCa, upstreamProxyPasswordFile: passwordFile } = settings;
   return {
     data,
     installation,
@@ -53,6 +55,9 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     systemCa: systemRoots(),
     upstreamResolve: settings.upstreamResolve,
     upstreamAllow: settings.upstreamAllow,
+    upstreamProxy: settings.upstreamProxy,
+    upstreamProxyPasswordFile: passwordFile && resolve(passwordFile),
+    keepVersions: settings.keepVersions,
     hotSecrets: settings.hotSecrets,
     limits: settings.limits,
   };

@@ -29,6 +29,11 @@ export function addServe(root: Command): void {
     .option('--upstream-ca <file>', "PEM added to the system's roots when servers are verified")
     .option('--upstream-resolve <mapping...>', "HOST:PORT=ADDRESS:PORT, like curl's --connect-to")
     .option('--upstream-allow <cidr...>', 'private addresses that may be dialled; otherwise none is')
+    .option(
+      '--upstream-proxy <url>',
+      "http://[USER@]HOST:PORT: the company's proxy that leads out (default: none)",
+    )
+    .option('--upstream-proxy-password-file <file>', 'file with the password of that user')
     .addHelpText(
       'after',
       `

@@ -4,13 +4,13 @@ import { parseAbsolute, parseHost } from './http/target.ts';
 
 export type Scheme = 'http' | 'https';
 /** RFC 9110, 4.2. */
-const DEFAULT_PORT = { http: 80, https: 443 } as const;
+const DEFAULT_PORT = { http: 80, https: 443, '': 0 } as const;
 const SLASH = 0x2f;
 const ASTERISK = 0x2a;
 const ROOT = Buffer.from('/', 'latin1');
 
-/** "host" at the scheme's own port, else "host:port", IPv6 in brackets: how a request to it names it. */
-export function authorityText(host: string, port: number, scheme: Scheme): string {
+/** "host" at the scheme's own port (none: ''), else "host:port", IPv6 in brackets: how a request to it names it. */
+export function authorityText(host: string, port: number, scheme: Scheme | ''): string {
   const name = host.includes(':') ? `[${host}]` : host;
   return port === DEFAULT_PORT[scheme] ? name : `${name}:${port}`;
 }

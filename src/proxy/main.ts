@@ -14,6 +14,7 @@ import { RateLimit } from './rate-limit.ts';
 import { Arena } from './secrets/arena.ts';
 import { HotSecrets } from './secrets/hot-secrets.ts';
 import { AddressGuard } from './upstream/address-guard.ts';
+import { OutboundProxy } from './upstream/outbound-proxy.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { Resolver } from './upstream/resolve.ts';
 import { VaultClient } from './vault-client.ts';
@@ -83,6 +84,11 @@ async function start(
     burst: limits.leavesPerMinute,
     maxWaitMs: 0,
   });
+  const resolver = new Resolver({
+    overrides: settings.upstreamResolve,
+    timeoutMs: limits.connectTimeoutMs,
+    maxConcurrentPerAgent: LOOKUPS_PER_AGENT,
+  });
   worker = new Worker(
     settings,
     {
@@ -94,11 +100,14 @@ async function start(
         connect: { timeoutMs: limits.connectTimeoutMs },
         ca: { system: settings.systemCa, extra: settings.upstreamCa },
         guard: new AddressGuard({ allow: settings.upstreamAllow, ownListeners: settings.ownListeners }),
-        resolver: new Resolver({
-          overrides: settings.upstreamResolve,
-          timeoutMs: limits.connectTimeoutMs,
-          maxConcurrentPerAgent: LOOKUPS_PER_AGENT,
-        }),
+        resolver,
+        proxy: settings.upstreamProxy
+          ? new OutboundProxy({
+              ...settings.upstreamProxy,
+              password: secrets.get('upstreamProxyPassword'),
+              resolver,
+            })
+          : undefined,
       }),
     },
     metrics,

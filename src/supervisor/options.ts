@@ -35,6 +35,9 @@ export interface ServeOptions {
   readonly systemCa: string;
   readonly upstreamResolve: WorkerSettings['upstreamResolve'];
   readonly upstreamAllow: readonly string[];
+  readonly upstreamProxy: WorkerSettings['upstreamProxy'];
+  /** Null: the proxy asks for no password. */
+  readonly upstreamProxyPasswordFile: string | null;
   readonly hotSecrets: WorkerSettings['hotSecrets'];
   readonly limits: WorkerSettings['limits'];
 }

@@ -144,7 +144,8 @@ class Supervisor {
   }
 
   async #startVault(): Promise<Channel> {
-    const { data, upstreamResolve, upstreamAllow, upstreamCa, systemCa, hotSecrets, limits } = this.#options;
+    const { data, upstreamResolve, upstreamAllow, upstreamProxy, upstreamCa, systemCa, hotSecrets, limits } =
+      this.#options;
     const { proxy, proxyTls, api } = this.#listeners;
     const journal = this.#journal('vault');
     const vault = await this.#join(() =>
@@ -168,6 +169,7 @@ class Supervisor {
       control: '/proc/self/fd/4/control.sock',
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
+      keepVersions: this.#options.keepVersions,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
@@ -176,6 +178,7 @@ class Supervisor {
         systemCa,
         upstreamResolve,
         upstreamAllow: [...upstreamAllow],
+        upstreamProxy,
         ownListeners: [proxy, api, ...(proxyTls ? [proxyTls] : [])],
         hotSecrets,
         limits,
@@ -196,8 +199,12 @@ class Supervisor {
 
   /** What workers need as long as they run. Read anew for each vault: between two, nothing of it is kept here. */
   #secretFiles(): { secret: WorkerSecret; file: string }[] {
-    const { proxyTls } = this.#options;
-    return proxyTls?.given ? [{ secret: 'tlsKey', file: proxyTls.given.keyFile }] : [];
+    const { proxyTls, upstreamProxyPasswordFile } = this.#options;
+    const files: { secret: WorkerSecret; file: string }[] = [];
+    if (proxyTls?.given) files.push({ secret: 'tlsKey', file: proxyTls.given.keyFile });
+    if (upstreamProxyPasswordFile !== null)
+      files.push({ secret: 'upstreamProxyPassword', file: upstreamProxyPasswordFile });
+    return files;
   }
 
   async #startKeyholder(vault: Channel): Promise<void> {

@@ -138,6 +138,7 @@ export class TestVault {
       control: '/proc/self/fd/4/control.sock',
       database: '/proc/self/fd/4/sallyport.db',
       api: { host: '127.0.0.1', port: 0 },
+      keepVersions: 2,
       isolation: 'none',
       secrets: [],
       worker: {
@@ -147,6 +148,7 @@ export class TestVault {
         systemCa: '',
         upstreamResolve: [],
         upstreamAllow: [],
+        upstreamProxy: null,
         ownListeners: [],
         hotSecrets: { count: 10, maxAgeMs: 300_000, arenaBytes: 65_536 },
         limits: parseSettings({}).limits,

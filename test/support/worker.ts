@@ -13,6 +13,7 @@ import {
   FromWorker,
   MetricsReply,
   type ToWorker,
+  type WorkerSecret,
   type WorkerSettings,
 } from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
@@ -38,6 +39,11 @@ export interface WorkerOptions {
   readonly tls?: boolean | Certificate;
   /** Asked before a secret is released: the error to answer with instead. */
   readonly refuse?: (asked: Extract<FromWorker, { type: 'secret' }>) => SallyportError | undefined;
+  /** Blocks that may be dialled though they are not public; the loopback addresses unless given. */
+  readonly upstreamAllow?: readonly string[];
+  /** The proxy that leads out, and its password. */
+  readonly upstreamProxy?: WorkerSettings['upstreamProxy'];
+  readonly upstreamProxyPassword?: string;
   /** Options of the worker's Node. */
   readonly nodeOptions?: readonly string[];
 }
@@ -125,7 +131,10 @@ export class TestWorker {
     server.close();
     const port = await freePort();
     const tlsPort = options.tls ? await freePort() : 0;
-    const given = typeof options.tls === 'object' ? options.tls : undefined;
+    const secrets: [WorkerSecret, string][] = [];
+    if (typeof options.tls === 'object') secrets.push(['tlsKey', options.tls.key]);
+    const { upstreamProxyPassword: password } = options;
+    if (password !== undefined) secrets.push(['upstreamProxyPassword', password]);
     const hash = createHash('sha256').update(token).digest('hex');
     const snapshot: Snapshot = {
       revision: 1,
@@ -138,9 +147,10 @@ export class TestWorker {
       worker: 'worker-1',
       settings: settings(options, port, tlsPort),
       snapshot,
-      secrets: given ? ['tlsKey'] : [],
+      secrets: secrets.map(([name]) => name),
     };
-    await channel.request(start, given ? [Buffer.from(given.key)] : [], () => undefined, 10_000);
+    const parts = secrets.map(([, value]) => Buffer.from(value));
+    await channel.request(start, parts, () => undefined, 10_000);
     return new TestWorker(child, channel, port, tlsPort, ca, token, folder, snapshot, asked);
   }
 
@@ -236,7 +246,8 @@ function settings(options: WorkerOptions, port: number, tlsPort: number): Worker
     upstreamCa: options.upstreamCa,
     systemCa: '',
     upstreamResolve: resolve,
-    upstreamAllow: ['127.0.0.0/8'],
+    upstreamAllow: options.upstreamAllow ? [...options.upstreamAllow] : ['127.0.0.0/8'],
+    upstreamProxy: options.upstreamProxy ?? null,
     ownListeners: [{ host: '127.0.0.1', port }],
     hotSecrets: { count: 100, maxAgeMs: 300_000, arenaBytes: 1 << 20, ...options.hotSecrets },
     limits: { ...parseSettings({}).limits, tunnelsPerAgent: 20_000, ...options.limits },

@@ -30,6 +30,10 @@ export const WorkerSettings = z.strictObject({
   ),
   /** CIDR blocks of private addresses that may be dialled. */
   upstreamAllow: z.array(z.string()),
+  /** The proxy through which connections go out; its password, if any, comes as the part `upstreamProxyPassword`. */
+  upstreamProxy: z
+    .strictObject({ host: z.string(), port: z.number().int(), user: z.string().nullable() })
+    .nullable(),
   /** Our own listeners: never dialled, whatever is allowed. */
   ownListeners: z.array(z.strictObject({ host: z.string(), port: z.number().int() })),
   hotSecrets: z.strictObject({

@@ -63,6 +63,12 @@ export class AddressGuard {
     }
   }
 
+  /** Whether the operator allows `address` by name of its block: it is on a network of theirs. */
+  allows(address: string): boolean {
+    const bytes = parseAddress(address);
+    return bytes !== undefined && this.#isAllowed(bytes);
+  }
+
   /** What no allowance opens. `given` is the address as it was asked for. */
   #checkBytes(bytes: AddressBytes, port: number, given: string): void {
     const never = neverDialled(bytes);

@@ -1,10 +1,14 @@
 import net from 'node:net';
 import type tls from 'node:tls';
+import { SallyportError } from '../../errors.ts';
 import type { AddressGuard } from './address-guard.ts';
 import { type Dialling, dial } from './dial.ts';
 import { timedOut, unreachable } from './failures.ts';
-import { bareHost, type ResolvedAddress, type Resolver } from './resolve.ts';
-import { openSecure, type SecureTarget, secureFailure } from './secure.ts';
+import type { OutboundProxy } from './outbound-proxy.ts';
+import { bareHost, type Resolver } from './resolve.ts';
+import { openSecure, type SecureTarget, secureFailure, whenSecure } from './secure.ts';
+import { checkName } from './special-names.ts';
+import { until } from './until.ts';
 
 export interface ConnectorOptions {
   readonly guard: AddressGuard;
@@ -13,6 +17,8 @@ export interface ConnectorOptions {
   readonly timeoutMs: number;
   /** RFC 8305, 5: how long one address is tried alone before the next one joins. */
   readonly attemptDelayMs?: number;
+  /** Through which connections go out. */
+  readonly proxy?: OutboundProxy | undefined;
 }
 
 /** Where a connection is to lead, and for whom. */
@@ -46,63 +52,78 @@ export class Connector {
    */
   connect(target: Target, signal?: AbortSignal): Promise<tls.TLSSocket> {
     const named = { ...target, host: bareHost(target.host) };
-    return this.#dial(signal, target, {
-      ...named,
-      ready: 'secureConnect',
-      open: (host, port) => openSecure(named, { host, port }),
-      refusal: (socket, error) => secureFailure(named, socket, error),
+    return this.#within(signal, target, async (stop) => {
+      const tunnel = await this.#throughProxy(named, stop);
+      if (tunnel) return whenSecure(openSecure(named, { socket: tunnel }), named, stop);
+      return this.#dial(stop, named, {
+        ...named,
+        ready: 'secureConnect',
+        open: (host, port) => openSecure(named, { host, port }),
+        refusal: (socket, error) => secureFailure(named, socket, error),
+      });
     });
   }
 
-  /** The same without TLS: nothing says whose the other end is. */
+  /** The same without TLS: nothing says whose the other end is. May be paused. */
   connectPlain(to: Destination, signal?: AbortSignal): Promise<net.Socket> {
     const named = { ...to, host: bareHost(to.host) };
-    return this.#dial(signal, to, {
-      ...named,
-      ready: 'connect',
-      open: (host, port) => net.connect({ host, port, allowHalfOpen: true }),
-      refusal: (_socket, error) => unreachable(named, error),
+    return this.#within(signal, to, async (stop) => {
+      const tunnel = await this.#throughProxy(named, stop);
+      if (tunnel) return tunnel;
+      return this.#dial(stop, named, {
+        ...named,
+        ready: 'connect',
+        open: (host, port) => net.connect({ host, port, allowHalfOpen: true }),
+        refusal: (_socket, error) => unreachable(named, error),
+      });
     });
   }
 
-  async #dial<S extends net.Socket>(
+  /** Runs `connect` for `timeoutMs` at most. */
+  async #within<T>(
     signal: AbortSignal | undefined,
     to: Destination,
-    dialling: Dialling<S>,
-  ): Promise<S> {
+    connect: (stop: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     signal?.throwIfAborted();
-    const { guard, resolver, timeoutMs, attemptDelayMs = ATTEMPT_DELAY_MS } = this.#options;
+    const { timeoutMs } = this.#options;
     const stop = new AbortController();
     const timer = setTimeout(() => stop.abort(timedOut(to, timeoutMs)), timeoutMs);
     const onAbort = (): void => stop.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      const found = await until(stop.signal, resolver.resolve(to.host, to.port, to.agent));
-      for (const { address } of found.addresses) guard.check(address, found.port);
-      return await dial(dialling, interleave(found.addresses), found.port, attemptDelayMs, stop.signal);
+      return await connect(stop.signal);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
     }
   }
-}
 
-/** The promise's outcome, or the signal's reason where that comes first. */
-function until<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
-}
-
-/** RFC 8305, 4: IPv6 first, then one of each family in turn, so that a broken family costs one attempt. */
-function interleave(addresses: readonly ResolvedAddress[]): string[] {
-  const six = addresses.filter(({ family }) => family === 6);
-  const four = addresses.filter(({ family }) => family === 4);
-  const ordered: string[] = [];
-  for (let i = 0; i < Math.max(six.length, four.length); i++) {
-    for (const next of [six[i], four[i]]) if (next) ordered.push(next.address);
+  async #dial<S extends net.Socket>(stop: AbortSignal, to: Destination, dialling: Dialling<S>): Promise<S> {
+    const { guard, resolver, attemptDelayMs = ATTEMPT_DELAY_MS } = this.#options;
+    const found = await until(stop, resolver.resolve(to.host, to.port, to.agent));
+    for (const { address } of found.addresses) guard.check(address, found.port);
+    return dial(dialling, found.addresses, found.port, attemptDelayMs, stop);
   }
-  return ordered;
+
+  /**
+   * Undefined where no proxy stands between: for what `--upstream-resolve` names, and what `--upstream-allow` does. The
+   * proxy resolves names, so that of their addresses only those can be checked that are known here: a literal's, and
+   * the hosts file's.
+   */
+  async #throughProxy(to: Destination, stop: AbortSignal): Promise<net.Socket | undefined> {
+    const { guard, resolver, proxy, attemptDelayMs = ATTEMPT_DELAY_MS } = this.#options;
+    if (!proxy || resolver.isOverridden(to.host, to.port)) return undefined;
+    const known = resolver.known(to.host) ?? [];
+    if (known.length > 0 && known.every(({ address }) => guard.allows(address))) return undefined;
+    for (const { address } of known) guard.check(address, to.port);
+    checkName(to.host);
+    if (to.host === bareHost(proxy.host) && to.port === proxy.port) throw proxyItself();
+    return proxy.connect(to, attemptDelayMs, stop);
+  }
+}
+
+function proxyItself(): SallyportError {
+  const message = "That is the proxy that leads out, which is nobody's server. Use another host.";
+  return new SallyportError('address_forbidden', message);
 }

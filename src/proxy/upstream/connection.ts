@@ -69,6 +69,7 @@ export class UpstreamConnection {
       onClose(this);
       this.#tellClosed();
     });
+    if (socket.isPaused()) socket.resume();
   }
 
   get handler(): UpstreamHandler | undefined {

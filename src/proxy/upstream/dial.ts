@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import type { SallyportError } from '../../errors.ts';
 import { unreachable } from './failures.ts';
+import type { ResolvedAddress } from './resolve.ts';
 
 const KEEP_ALIVE_MS = 30_000;
 
@@ -17,7 +18,7 @@ export interface Dialling<S extends net.Socket> {
 }
 
 /**
- * Connects to the first of `addresses` that accepts (RFC 8305, 5: each is given `attemptDelayMs` before the next joins
+ * Connects to the first of the addresses that accepts (RFC 8305, 5: each is given `attemptDelayMs` before the next joins
  * in; one that fails is followed at once) and waits there until it is ready. Node's own `autoSelectFamily` will not do:
  * it gives an attempt up after its delay, so that slow but sound addresses are never reached.
  *
@@ -25,11 +26,12 @@ export interface Dialling<S extends net.Socket> {
  */
 export function dial<S extends net.Socket>(
   dialling: Dialling<S>,
-  addresses: readonly string[],
+  found: readonly ResolvedAddress[],
   port: number,
   attemptDelayMs: number,
   signal: AbortSignal,
 ): Promise<S> {
+  const addresses = interleave(found);
   return new Promise((resolve, reject) => {
     const attempts = new Set<S>();
     let next = 0;
@@ -86,4 +88,15 @@ export function dial<S extends net.Socket>(
     signal.addEventListener('abort', onAbort, { once: true });
     tryNext();
   });
+}
+
+/** RFC 8305, 4: IPv6 first, then one of each family in turn, so that a broken family costs one attempt. */
+function interleave(addresses: readonly ResolvedAddress[]): string[] {
+  const six = addresses.filter(({ family }) => family === 6);
+  const four = addresses.filter(({ family }) => family === 4);
+  const ordered: string[] = [];
+  for (let i = 0; i < Math.max(six.length, four.length); i++) {
+    for (const next of [six[i], four[i]]) if (next) ordered.push(next.address);
+  }
+  return ordered;
 }

@@ -5,6 +5,7 @@ import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
 import { unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
+import type { OutboundProxy } from './outbound-proxy.ts';
 import type { Resolver } from './resolve.ts';
 import { lastUse } from './sessions.ts';
 import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
@@ -41,6 +42,7 @@ export interface PoolOptions {
   readonly ca: TrustedRoots;
   readonly guard: AddressGuard;
   readonly resolver: Resolver;
+  readonly proxy?: OutboundProxy | undefined;
   readonly limits?: Partial<PoolLimits>;
 }
 
@@ -65,7 +67,12 @@ export class UpstreamPool {
   #closed = false;
 
   constructor(options: PoolOptions) {
-    this.#connector = new Connector({ ...options.connect, guard: options.guard, resolver: options.resolver });
+    this.#connector = new Connector({
+      ...options.connect,
+      guard: options.guard,
+      resolver: options.resolver,
+      proxy: options.proxy,
+    });
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#idle = new IdleConnections(this.#limits.idleTimeoutMs, this.#limits.maxIdle);
     this.#trust = createTrust(options.ca);

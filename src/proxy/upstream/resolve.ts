@@ -93,6 +93,18 @@ export class Resolver {
     return { addresses: this.#local(name) ?? (await this.#remote(name, agent)), port, override: false };
   }
 
+  /** Whether `--upstream-resolve` names the destination. */
+  isOverridden(host: string, port: number): boolean {
+    return this.#overrides.has(`${bareHost(host)} ${port}`);
+  }
+
+  /** The addresses that are known without asking anybody: of a literal, or of a name in the hosts file. */
+  known(host: string): readonly ResolvedAddress[] | undefined {
+    const name = bareHost(host);
+    const literal = toResolved(name);
+    return literal ? [literal] : this.#local(name);
+  }
+
   #local(name: string): readonly ResolvedAddress[] | undefined {
     const listed = this.#hosts.get().get(name);
     if (listed) return toAddresses(listed);

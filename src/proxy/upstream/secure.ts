@@ -41,6 +41,31 @@ export function openSecure(
   return socket;
 }
 
+/** Resolves once a socket of openSecure is verified and ready. Throws upstream_untrusted, upstream_unreachable, the signal's reason. */
+export function whenSecure(
+  socket: tls.TLSSocket,
+  target: SecureTarget,
+  signal: AbortSignal,
+): Promise<tls.TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+      reject(error);
+    };
+    const onAbort = (): void => fail(signal.reason);
+    // It stays: whoever takes the socket over learns of its end by `close`, after an error as well.
+    socket.on('error', (error) => fail(secureFailure(target, socket, error)));
+    socket.once('close', () => fail(unreachable(target, new Error('the connection was closed'))));
+    socket.once('secureConnect', () => {
+      signal.removeEventListener('abort', onAbort);
+      resolve(socket);
+    });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
 /** What an error of a socket of openSecure means, once it had connected. */
 export function secureFailure(target: SecureTarget, socket: tls.TLSSocket, error: Error): SallyportError {
   // Set only where a certificate was looked at and found wanting.
