@@ -169,7 +169,6 @@ class Supervisor {
       control: '/proc/self/fd/4/control.sock',
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
-      keepVersions: this.#options.keepVersions,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
