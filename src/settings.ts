@@ -99,7 +99,9 @@ export const Settings = z
     upstreamProxy: OutboundProxy.nullable().prefault(null),
     /** File with its password; null: it asks for none. */
     upstreamProxyPasswordFile: z.string().nullable().prefault(null),
-  /** Decrypted credentials that each worker keeps at hand, in locked memory. */
+    /** How many versions of a credential can still be opened, the current one included: older ones are shredded. */
+    keepVersions: count(1, 100).prefault(2),
+    /** Decrypted credentials that each worker keeps at hand, in locked memory. */
     hotSecrets: z
       .strictObject({
         count: count(1, 100_000).prefault(1_024),

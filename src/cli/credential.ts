@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { contextOf } from './context.ts';
 import { control } from './control.ts';
+import { addVersions } from './credential-versions.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
 import { printResult, table } from './output.ts';
@@ -71,6 +72,8 @@ ${examples(
         ),
       );
     });
+
+  addVersions(credential);
 
   credential
     .command('remove')

@@ -24,7 +24,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.stdout.on('error', stopWhenUnread);
   process.stderr.on('error', stopWhenUnread);
   try {
-    await program().parseAsync([...argv]);
+    await program(argv).parseAsync([...argv]);
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return; // --help and --version have printed.
@@ -36,14 +36,13 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-function program(): Command {
+function program(argv: readonly string[]): Command {
   const root = new Command('sallyport')
     .description(
       'A credential vault and TLS-terminating proxy for AI agents: requests leave with the credential, the agent never has it.',
     )
     .option('--data <dir>', 'data folder (or SALLYPORT_DATA)')
     .option('--json', 'print JSON on standard output, messages on standard error')
-    .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true })
@@ -58,6 +57,8 @@ function program(): Command {
         'sallyport run --agent bot -- curl https://api.openai.com/v1/models',
       ),
     );
+  // `credential shred` has a --version of its own, which the program's would take away from it.
+  if (!argv.includes('shred')) root.version(version(), '-V, --version', 'print the version');
   root.action(() => root.outputHelp());
   for (const add of [
     addInit,

@@ -57,6 +57,7 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     upstreamAllow: settings.upstreamAllow,
     upstreamProxy: settings.upstreamProxy,
     upstreamProxyPasswordFile: passwordFile && resolve(passwordFile),
+    keepVersions: settings.keepVersions,
     hotSecrets: settings.hotSecrets,
     limits: settings.limits,
   };

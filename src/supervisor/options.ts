@@ -38,6 +38,7 @@ export interface ServeOptions {
   readonly upstreamProxy: WorkerSettings['upstreamProxy'];
   /** Null: the proxy asks for no password. */
   readonly upstreamProxyPasswordFile: string | null;
+  readonly keepVersions: number;
   readonly hotSecrets: WorkerSettings['hotSecrets'];
   readonly limits: WorkerSettings['limits'];
 }

@@ -169,6 +169,7 @@ class Supervisor {
       control: '/proc/self/fd/4/control.sock',
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
+      keepVersions: this.#options.keepVersions,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,

@@ -19,6 +19,7 @@ import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
 import { IntegrityDesk } from './lifecycle/integrity.ts';
+import { CredentialVersions } from './lifecycle/versions.ts';
 import { Policy } from './policy/policy.ts';
 import { Services } from './services/services.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -157,7 +158,8 @@ export class Vault {
       intakePublicKey: () => this.#keyholder.intakePublicKey(),
       agents: new Agents(this.#changes, this.#keyholder, this.#sessions),
       services: new Services(this.#changes, this.#keyholder),
-      credentials: new Credentials(this.#changes, this.#keyholder),
+      credentials: new Credentials(this.#changes, this.#keyholder, this.#start.keepVersions),
+      versions: new CredentialVersions(this.#changes, this.#keyholder, this.#start.keepVersions),
       grants: new Grants(this.#changes),
       integrity: new IntegrityDesk(this.#policy, this.#changes, this.#ledger, {
         recheck: () => this.#recheck(true),

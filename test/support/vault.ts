@@ -138,6 +138,7 @@ export class TestVault {
       control: '/proc/self/fd/4/control.sock',
       database: '/proc/self/fd/4/sallyport.db',
       api: { host: '127.0.0.1', port: 0 },
+      keepVersions: 2,
       isolation: 'none',
       secrets: [],
       worker: {

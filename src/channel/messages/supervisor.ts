@@ -12,6 +12,8 @@ export const VaultStart = z.strictObject({
   worker: WorkerSettings,
   /** What the parts are, in their order: they go on to each worker. */
   secrets: z.array(WorkerSecret),
+  /** How many versions of a credential keep their sealed value, the current one included. */
+  keepVersions: z.number().int().min(1),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });

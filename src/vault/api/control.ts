@@ -15,6 +15,7 @@ import type { Backups } from '../backup/backups.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
 import type { IntegrityDesk } from '../lifecycle/integrity.ts';
+import type { CredentialVersions } from '../lifecycle/versions.ts';
 import type { Services } from '../services/services.ts';
 import { backupRoutes } from './backups.ts';
 import { answerErrors } from './errors.ts';
@@ -30,6 +31,7 @@ import {
   NewToken,
   OldGrant,
 } from './shapes.ts';
+import { versionRoutes } from './versions.ts';
 
 /** A list of 1,000 service definitions fits. */
 const BODY_BYTES = 8 * 1024 * 1024;
@@ -46,6 +48,7 @@ export interface ControlParts {
   readonly grants: Grants;
   readonly integrity: IntegrityDesk;
   readonly backups: Backups;
+  readonly versions: CredentialVersions;
 }
 
 /** The API that the command line uses, over a socket that only the vault's owner can open. No clear secret passes it. */
@@ -58,6 +61,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   policyRoutes(app, parts);
   integrityRoutes(app, parts.integrity);
   backupRoutes(app, parts.backups);
+  versionRoutes(app, parts.rows, parts.versions);
   return app;
 }
 

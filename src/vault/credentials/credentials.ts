@@ -31,17 +31,17 @@ export interface CredentialSet {
   readonly version: number;
 }
 
-/** How many versions of a credential keep their sealed value. */
-const KEPT_VERSIONS = 2;
-
 /** Sets and removes credentials. Clear values live here in wiped memory, for the length of a call. */
 export class Credentials {
   readonly #changes: Changes;
   readonly #keyholder: KeyholderClient;
+  readonly #keep: number;
 
-  constructor(changes: Changes, keyholder: KeyholderClient) {
+  /** `keep`: how many versions of a credential keep their sealed value, the current one included. */
+  constructor(changes: Changes, keyholder: KeyholderClient, keep: number) {
     this.#changes = changes;
     this.#keyholder = keyholder;
+    this.#keep = keep;
   }
 
   /**
@@ -131,7 +131,9 @@ export class Credentials {
     };
     const version = await sealVersion(this.#keyholder, service, credential, secrets, now);
     rows.push({ table: 'credentials', row: credential }, { table: 'credential_versions', row: version });
-    const outdated = existing ? state.heldVersions(existing).slice(KEPT_VERSIONS - 1) : [];
+    // With other public fields an older value would never open again: they are bound to it.
+    const keep = existing?.public_fields === credential.public_fields ? this.#keep - 1 : 0;
+    const outdated = existing ? state.heldVersions(existing).slice(keep) : [];
     rows.push(...outdated.map((row) => shredded(row, now)));
     for (const agent of agents) {
       const grant = draftGrant(state, agent, credential, {}, now);

@@ -89,13 +89,12 @@ export class PolicyState {
     return present(this.#versions.get(versionKey(credential, version)));
   }
 
-  /** Versions of a credential that still hold something sealed. */
+  /** Versions of a credential that still hold something sealed, newest first; one between may have been shredded. */
   heldVersions(credential: CredentialsTable): CredentialVersionsTable[] {
     const held: CredentialVersionsTable[] = [];
     for (let version = credential.current_version; version > 0; version--) {
       const row = this.version(credential.id, version);
-      if (!row) break; // older ones are shredded
-      held.push(row);
+      if (row) held.push(row);
     }
     return held;
   }
