@@ -32,6 +32,24 @@ t.test('addresses, mappings and blocks are read', async (t) => {
   t.equal(settings.limits.tunnelsPerAgent, parseSettings({}).limits.tunnelsPerAgent);
 });
 
+t.test('the TLS listener and the proxy that leads out are read', async (t) => {
+  t.match(parseSettings({}), { proxyTlsListen: null, proxyTlsCert: null, upstreamProxy: null });
+  const settings = parseSettings({
+    proxyTlsListen: '[::]:7443',
+    proxyTlsNames: ['Proxy.Example.COM.', '[2001:DB8::1]', 'b\u00fccher.example'],
+    upstreamProxy: 'http://us%20er@Proxy.Corp.example:3128/',
+    upstreamProxyPasswordFile: '/etc/password',
+  });
+  t.strictSame(settings.proxyTlsListen, { host: '::', port: 7443 });
+  t.strictSame(settings.proxyTlsNames, ['proxy.example.com', '2001:db8::1', 'xn--bcher-kva.example']);
+  t.strictSame(settings.upstreamProxy, { host: 'proxy.corp.example', port: 3128, user: 'us er' });
+  t.strictSame(parseSettings({ upstreamProxy: 'http://[::1]:8080' }).upstreamProxy, {
+    host: '::1',
+    port: 8080,
+    user: null,
+  });
+});
+
 t.test('what cannot be used is named', async (t) => {
   const wrong: [object, RegExp][] = [
     [{ proxyListen: '7080' }, /proxyListen: "7080" is not HOST:PORT/],
@@ -48,6 +66,19 @@ t.test('what cannot be used is named', async (t) => {
     [{ isolation: 'maybe' }, /isolation/],
     [{ hotSecrets: { maxAgeMs: 300_001 } }, /hotSecrets\.maxAgeMs/],
     [{ proxyListn: '127.0.0.1:7080' }, /proxyListn/],
+    [{ proxyTlsListen: '7443' }, /proxyTlsListen: "7443" is not HOST:PORT/],
+    [{ proxyTlsCert: 'cert.pem' }, /given together/],
+    [{ proxyTlsKey: 'key.pem' }, /given together/],
+    [{ proxyTlsNames: ['a/b'] }, /proxyTlsNames\.0: "a\/b" is neither/],
+    [{ upstreamProxy: 'proxy:3128' }, /upstreamProxy: it is not http:/],
+    [{ upstreamProxy: 'https://proxy:3128' }, /upstreamProxy/],
+    [{ upstreamProxy: 'http://proxy' }, /upstreamProxy/],
+    [{ upstreamProxy: 'http://user:password@proxy:3128' }, /upstreamProxyPasswordFile\)\.$/],
+    [{ upstreamProxy: 'http://us%er@proxy:3128' }, /upstreamProxy/],
+    [{ upstreamProxyPasswordFile: 'file' }, /needs an upstreamProxy with a user/],
+    [{ upstreamProxy: 'http://proxy:3128', upstreamProxyPasswordFile: 'file' }, /with a user/],
+    [{ limits: { tunnelsPerSecond: 0 } }, /limits\.tunnelsPerSecond/],
+    [{ limits: { bodyBytes: -1 } }, /limits\.bodyBytes/],
   ];
   for (const [input, message] of wrong) {
     t.throws(() => parseSettings(input), { code: 'invalid_settings', message }, JSON.stringify(input));
