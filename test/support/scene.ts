@@ -67,6 +67,8 @@ export interface Scene {
 export interface SceneOptions extends StartOptions {
   /** HOST:PORT, each served by the upstream; those of the services and some besides, unless given. */
   readonly hosts?: readonly string[];
+  /** Names that the upstream has a certificate for, besides those of `hosts`. */
+  readonly names?: readonly string[];
   /** In the catalog's shape; those above unless given. */
   readonly services?: readonly object[];
 }
@@ -74,6 +76,7 @@ export interface SceneOptions extends StartOptions {
 /** Starts everything: `const scene = await startScene(); t.teardown(scene.remove)`. */
 export async function startScene({
   hosts = HOSTS,
+  names = [],
   services = SERVICES,
   ...options
 }: SceneOptions = {}): Promise<Scene> {
@@ -83,7 +86,8 @@ export async function startScene({
   const servicesFile = join(folder, 'services.json');
   writeFileSync(caFile, ca.cert);
   writeFileSync(servicesFile, JSON.stringify(services));
-  const upstream = await Upstream.start(ca, [...new Set(hosts.map((host) => host.replace(/:.*/, '')))]);
+  const served = new Set([...hosts.map((host) => host.replace(/:.*/, '')), ...names]);
+  const upstream = await Upstream.start(ca, [...served]);
   const flags = [
     ...['--upstream-ca', caFile, '--upstream-allow', '127.0.0.0/8'],
     ...hosts.flatMap((host) => ['--upstream-resolve', `${host}=127.0.0.1:${upstream.port}`]),
