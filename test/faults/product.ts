@@ -1,0 +1,118 @@
+import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type Agent, AgentTunnel, type Answer } from '../support/agent.ts';
+import { Control } from '../support/control.ts';
+import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
+import { type Scene, startScene } from '../support/scene.ts';
+
+const Status = z.object({
+  hsm: z.object({ state: z.string(), error: z.string().optional() }),
+  processes: z.array(z.object({ kind: z.string(), name: z.string(), pid: z.number() })),
+});
+export type Status = z.infer<typeof Status>;
+
+const service = (id: string) => ({
+  id,
+  hosts: [{ pattern: `${id}.test` }],
+  auth: { inject: [{ in: 'header', name: 'Authorization', value: 'Bearer {token}' }] },
+  fields: [{ key: 'token' }],
+});
+
+/** The real program on a token behind the shim, with one credential that is in use and several that were never used. */
+export class Product {
+  readonly shim: Shim;
+  readonly scene: Scene;
+  readonly control: Control;
+  readonly bot: Agent;
+
+  private constructor(shim: Shim, scene: Scene, control: Control, bot: Agent) {
+    this.shim = shim;
+    this.scene = scene;
+    this.control = control;
+    this.bot = bot;
+  }
+
+  /** `cold`: ids of services with a credential each, `secret of ID`, to be used for the first time during a fault. */
+  static async start(cold: readonly string[]): Promise<Product> {
+    const shim = makeShim();
+    const ids = ['hot', ...cold];
+    const scene = await startScene({
+      initFlags: ['--pkcs11-module', shim.module],
+      flags: ['--workers', '1'],
+      services: ids.map(service),
+      hosts: ids.map((id) => `${id}.test:443`),
+    });
+    const bot = await scene.addAgent('bot');
+    for (const id of ids) await scene.setCredential(id, `secret of ${id}`, { agents: ['bot'] });
+    scene.upstream.respond = (_request, response) => response.end('answer\n');
+    return new Product(shim, scene, new Control(scene.sallyport.data), bot);
+  }
+
+  tunnel(id: string): Promise<AgentTunnel> {
+    return AgentTunnel.open(this.scene.sallyport.proxy, this.bot, `${id}.test`);
+  }
+
+  async status(): Promise<Status> {
+    return Status.parse(await this.control.call('GET', '/v1/status'));
+  }
+
+  async keyholder(): Promise<{ name: string; pid: number }> {
+    const found = (await this.status()).processes.find(({ kind }) => kind === 'keyholder');
+    return found ?? { name: 'none', pid: -1 };
+  }
+
+  moveToken(away: boolean): void {
+    const tokens = join(this.scene.sallyport.data, 'token', 'tokens');
+    if (away) renameSync(tokens, `${tokens}.gone`);
+    else renameSync(`${tokens}.gone`, tokens);
+  }
+
+  readPin(): string {
+    return readFileSync(this.scene.sallyport.pinFile, 'utf8');
+  }
+
+  writePin(pin: string): void {
+    chmodSync(this.scene.sallyport.pinFile, 0o600);
+    writeFileSync(this.scene.sallyport.pinFile, pin);
+  }
+
+  async remove(): Promise<void> {
+    this.shim.control();
+    this.control.close();
+    await this.scene.remove();
+    this.shim.remove();
+  }
+}
+
+/** Runs `work` every `everyMs` until told to end; answers what went wrong, and the longest that one took in ms. */
+export function repeat(everyMs: number, work: () => Promise<string | undefined>) {
+  const wrong: string[] = [];
+  let longest = 0;
+  let runs = 0;
+  let going = true;
+  const loop = (async () => {
+    while (going) {
+      const began = performance.now();
+      const failure = await work().catch((error: unknown) => String(error));
+      if (failure !== undefined) wrong.push(failure);
+      longest = Math.max(longest, performance.now() - began);
+      runs++;
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
+    }
+  })();
+  return {
+    end: async () => {
+      going = false;
+      await loop;
+      return { wrong, longest, runs };
+    },
+  };
+}
+
+/** The code of a problem document (RFC 9457) that the proxy answered with. */
+export function problemOf({ status, body }: Answer): string {
+  if (status < 400) return `${status}`;
+  const { code } = z.object({ code: z.string() }).parse(JSON.parse(body.toString()));
+  return `${status} ${code}`;
+}
