@@ -17,6 +17,8 @@ export interface Scene {
   upstream(authority: string): Promise<End>;
   /** How many connections to it have not been asked for yet. */
   waiting(authority: string): number;
+  /** Closes those connections. */
+  forget(): void;
   /** `Proxy-Authorization: Basic …` and CRLF. */
   readonly authorization: string;
 }
@@ -77,6 +79,10 @@ export async function startScene(t: Test, options: SceneOptions): Promise<Scene>
       return end;
     },
     waiting: (authority) => accepted.get(authority)?.length ?? 0,
+    forget: () => {
+      for (const ends of accepted.values()) for (const { socket } of ends) socket.destroy();
+      accepted.clear();
+    },
     upstream: async (authority) => {
       const deadline = performance.now() + 3_000;
       for (;;) {
