@@ -3,6 +3,7 @@ import { contextOf } from './context.ts';
 import { examples, group } from './help.ts';
 import type { CheckFlags } from './hsm-check.ts';
 import type { PinChangeFlags } from './hsm-pin.ts';
+import { addRotation } from './hsm-rotate.ts';
 
 export function addHsm(root: Command): void {
   const hsm = group(root, 'hsm', 'Look into the HSM and look after its keys');
@@ -40,6 +41,8 @@ ${examples(
       const { printStatus } = await import('./hsm-status.ts');
       await printStatus(contextOf(command));
     });
+
+  addRotation(hsm);
 
   hsm
     .command('pin')

@@ -3,6 +3,7 @@ import {
   KeyholderHealth,
   KeyholderInfo,
   type KeyholderRequest,
+  RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
@@ -14,6 +15,8 @@ const DEADLINE_MS = 5_000;
 const AGAIN_MS = 1_000;
 /** What `status` waits for a keyholder. */
 const STATUS_MS = 1_000;
+/** Hardware takes its time to make a key. */
+const MAKING_DEADLINE_MS = 60_000;
 /** A keyholder that has just been started loads its module and logs in before it answers. */
 const FIRST_DEADLINE_MS = 15_000;
 
@@ -146,6 +149,29 @@ export class KeyholderClient {
     return Buffer.from(this.#current().info.intakePublicKey, 'hex');
   }
 
+  /** Asks what the HSM is anew. Throws hsm_unavailable. */
+  async refresh(): Promise<KeyholderInfo> {
+    const connected = this.#current();
+    const info = await this.#verb({ verb: 'info' }, [], (header) => KeyholderInfo.parse(header));
+    if (this.#connected === connected) this.#connected = { ...connected, info };
+    return info;
+  }
+
+  /** Makes the KEK after `from`; where there is one already, answers that. Throws hsm_unavailable, hsm_key_missing. */
+  rotate(from: string): Promise<RotateReply> {
+    return this.#verb(
+      { verb: 'rotate', from },
+      [],
+      (header) => RotateReply.parse(header),
+      MAKING_DEADLINE_MS,
+    );
+  }
+
+  /** Destroys an old KEK: what is wrapped with it never opens again. Throws invalid_argument, hsm_key_missing. */
+  retire(kek: string): Promise<void> {
+    return this.#verb({ verb: 'retire', kek }, [], () => undefined);
+  }
+
   /** The audit key's public point, uncompressed, hex. Throws hsm_unavailable. */
   auditPublicKey(): string {
     return this.#current().info.auditPublicKey;
@@ -196,9 +222,10 @@ export class KeyholderClient {
     header: KeyholderRequest,
     parts: readonly Buffer[],
     take: (header: unknown, parts: readonly Buffer[]) => T,
+    deadlineMs = DEADLINE_MS,
   ): Promise<T> {
     const { name, channel } = this.#current();
-    return this.#ask(name, channel, header, parts, take, DEADLINE_MS);
+    return this.#ask(name, channel, header, parts, take, deadlineMs);
   }
 
   async #ask<T>(

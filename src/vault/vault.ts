@@ -19,6 +19,7 @@ import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
 import { IntegrityDesk } from './lifecycle/integrity.ts';
+import { Rotation } from './lifecycle/rotation.ts';
 import { CredentialVersions } from './lifecycle/versions.ts';
 import { Policy } from './policy/policy.ts';
 import { Services } from './services/services.ts';
@@ -165,6 +166,7 @@ export class Vault {
         recheck: () => this.#recheck(true),
         announce: () => this.#announceIntegrity(),
       }),
+      rotation: new Rotation(this.#policy, this.#changes, this.#keyholder, this.#ledger),
       backups: new Backups(
         this.#store,
         this.#policy,

@@ -15,11 +15,13 @@ import type { Backups } from '../backup/backups.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
 import type { IntegrityDesk } from '../lifecycle/integrity.ts';
+import type { Rotation } from '../lifecycle/rotation.ts';
 import type { CredentialVersions } from '../lifecycle/versions.ts';
 import type { Services } from '../services/services.ts';
 import { backupRoutes } from './backups.ts';
 import { answerErrors } from './errors.ts';
 import { integrityRoutes } from './integrity.ts';
+import { rotationRoutes } from './rotation.ts';
 import {
   AgentChange,
   ById,
@@ -48,6 +50,7 @@ export interface ControlParts {
   readonly grants: Grants;
   readonly integrity: IntegrityDesk;
   readonly backups: Backups;
+  readonly rotation: Rotation;
   readonly versions: CredentialVersions;
 }
 
@@ -61,6 +64,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   policyRoutes(app, parts);
   integrityRoutes(app, parts.integrity);
   backupRoutes(app, parts.backups);
+  rotationRoutes(app, parts.rotation);
   versionRoutes(app, parts.rows, parts.versions);
   return app;
 }

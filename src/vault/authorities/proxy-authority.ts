@@ -71,7 +71,7 @@ export class ProxyAuthority {
     if (!row) throw new SallyportError('vault_unavailable', 'The authority of the proxy is not made yet.');
     this.#issuer ??= new Issuer({
       root: row.certificate,
-      withRootKey: (use) => this.#withKey(row, use),
+      withRootKey: (use) => this.#withKey(this.#policy.state.authority(ID) ?? row, use),
       hosts: this.#names,
     });
     return this.#issuer.leafOf(this.#names, spki);

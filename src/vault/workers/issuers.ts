@@ -6,7 +6,8 @@ import type { KeyholderClient } from '../keyholder.ts';
 import type { CompiledGrant } from './snapshot.ts';
 
 interface Kept {
-  readonly row: AgentsTable;
+  /** The newest: its key may be wrapped anew. */
+  row: AgentsTable;
   readonly hosts: string;
   readonly issuer: Issuer;
 }
@@ -24,15 +25,17 @@ export class Issuers {
   of(agent: AgentsTable, grants: readonly CompiledGrant[]): Issuer {
     const hosts = [...new Set(grants.flatMap(({ rule }) => rule.hosts.map((host) => host.pattern)))].sort();
     const known = this.#kept.get(agent.id);
-    if (known?.row.root_certificate === agent.root_certificate && known.hosts === hosts.join(' '))
+    if (known?.row.root_certificate === agent.root_certificate && known.hosts === hosts.join(' ')) {
+      known.row = agent;
       return known.issuer;
+    }
     if (!agent.root_certificate) {
       throw new SallyportError('not_found', `The agent ${agent.name} has no authority: add it anew.`);
     }
     known?.issuer.close();
     const issuer = new Issuer({
       root: agent.root_certificate,
-      withRootKey: (use) => withRootKey(this.#keyholder, agent, use),
+      withRootKey: (use) => withRootKey(this.#keyholder, this.#kept.get(agent.id)?.row ?? agent, use),
       hosts,
     });
     this.#kept.set(agent.id, { row: agent, hosts: hosts.join(' '), issuer });

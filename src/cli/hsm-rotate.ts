@@ -1,0 +1,78 @@
+import { createInterface } from 'node:readline';
+import type { Command } from 'commander';
+import { isErrorCode, SallyportError } from '../errors.ts';
+import { contextOf } from './context.ts';
+import { control, controlStream } from './control.ts';
+import { examples } from './help.ts';
+import { note, printResult } from './output.ts';
+import { numberOf, partOf, textOf } from './reply.ts';
+
+const BAR = 30;
+
+/** Adds `hsm rotate` and `hsm retire`. */
+export function addRotation(hsm: Command): void {
+  hsm
+    .command('rotate')
+    .description('Make a new KEK and rewrap every data key with it, while everything goes on')
+    .addHelpText(
+      'after',
+      `
+Where it is interrupted, call it again: it goes on where it was. The old KEK stays until "hsm retire".
+${examples('sallyport hsm rotate')}`,
+    )
+    .action(async (_options, command: Command) => {
+      const context = contextOf(command);
+      const last = await rotated(await controlStream(context, 'POST', '/v1/hsm/rotate'));
+      printResult(
+        context.json,
+        last,
+        () => `${numberOf(last, 'done')} data keys are rewrapped with ${textOf(last, 'kek')}.`,
+      );
+    });
+
+  hsm
+    .command('retire')
+    .description('Destroy an old KEK that nothing is wrapped with any more; it cannot be taken back')
+    .argument('<kek>', 'label of the KEK: see "sallyport hsm status"')
+    .addHelpText('after', examples('sallyport hsm retire sallyport-kek-1'))
+    .action(async (kek: string, _options, command: Command) => {
+      const context = contextOf(command);
+      const reply = await control(context, 'POST', '/v1/hsm/retire', { kek });
+      printResult(context.json, reply, () => `${kek} is destroyed.`);
+      note(
+        'What was shredded under it can never be opened again, and neither can backups from before the rotation.',
+      );
+    });
+}
+
+/** Shows the progress on standard error; answers the last of it. Throws what the vault ended with. */
+async function rotated(lines: NodeJS.ReadableStream): Promise<unknown> {
+  let last: unknown;
+  try {
+    for await (const line of createInterface({ input: lines })) {
+      last = JSON.parse(line);
+      const error = partOf(last, 'error');
+      if (error !== undefined) throw refusal(error);
+      if (process.stderr.isTTY) process.stderr.write(`\r${bar(last)}`);
+      else note(bar(last));
+    }
+  } finally {
+    if (process.stderr.isTTY) process.stderr.write('\n');
+  }
+  if (last !== undefined && numberOf(last, 'done') >= numberOf(last, 'total')) return last;
+  throw new SallyportError(
+    'vault_unavailable',
+    'The vault went away before all was done: call "sallyport hsm rotate" again, it goes on where it was.',
+  );
+}
+
+function bar(progress: unknown): string {
+  const [done, total] = [numberOf(progress, 'done'), numberOf(progress, 'total')];
+  const full = total === 0 ? BAR : Math.floor((BAR * done) / total);
+  return `[${'#'.repeat(full)}${'.'.repeat(BAR - full)}] ${done} of ${total}`;
+}
+
+function refusal(error: unknown): SallyportError {
+  const code = textOf(error, 'code');
+  return new SallyportError(isErrorCode(code) ? code : 'internal', textOf(error, 'message'));
+}

@@ -1,0 +1,22 @@
+import t from 'tap';
+import { startSallyport } from '../support/sallyport.ts';
+
+t.setTimeout(60_000);
+const sallyport = await startSallyport({ flags: ['--workers', '1'] });
+t.teardown(() => sallyport.remove());
+await sallyport.cli(['agent', 'add', 'bot']);
+
+t.test('the KEK is rotated with its progress shown, and the old one retired', async (t) => {
+  const old = 'sallyport-kek-1';
+  t.match(await sallyport.failure(['hsm', 'retire', old]), /^1 sallyport: [^\n]+ \[invalid_argument\]\n$/);
+  const { stdout, stderr } = await sallyport.cli(['--json', 'hsm', 'rotate']);
+  t.match(JSON.parse(stdout), { kek: 'sallyport-kek-2', done: 2, total: 2 });
+  t.match(stderr, /^\[\.{30}\] 0 of 2\n\[#{30}\] 2 of 2\n/);
+  t.match((await sallyport.cli(['hsm', 'retire', old])).stdout, /^sallyport-kek-1 is destroyed\.\n$/);
+  t.match(await sallyport.failure(['hsm', 'retire', old]), /^1 sallyport: [^\n]+ \[hsm_key_missing\]\n$/);
+  t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
+  t.match(
+    (await sallyport.cli(['hsm', 'rotate'])).stdout,
+    /^2 data keys are rewrapped with sallyport-kek-3\.\n$/,
+  );
+});
