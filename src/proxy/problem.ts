@@ -1,5 +1,8 @@
-import { STATUS_CODES } from 'node:http';
 import { SallyportError } from '../errors.ts';
+
+// Not imported: an import reads every export, some of which load the whole fetch implementation (60 ms of CPU, which a
+// worker that is started again has no time for).
+const { STATUS_CODES } = process.getBuiltinModule('node:http');
 
 /** The reason phrase that a refused CONNECT carries is what many clients print: it stays on one line. */
 const MAX_REASON = 300;
