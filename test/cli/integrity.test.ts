@@ -1,4 +1,4 @@
-import { copyFileSync, rmSync } from 'node:fs';
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import t from 'tap';
@@ -10,7 +10,9 @@ const ACME =
 let sallyport = await startSallyport({ flags: ['--workers', '1'] });
 t.teardown(() => sallyport.remove());
 const database = join(sallyport.data, 'vault', 'sallyport.db');
-await sallyport.cli(['service', 'add', '--file', '/dev/stdin'], { stdin: ACME });
+const service = join(sallyport.data, '..', 'acme.json');
+writeFileSync(service, ACME);
+await sallyport.cli(['service', 'add', '--file', service]);
 await sallyport.cli(['agent', 'add', 'bot']);
 await sallyport.cli(['credential', 'set', 'acme', '--agent', 'bot'], { stdin: 'first' });
 const older = `${database}.older`;
