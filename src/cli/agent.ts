@@ -70,7 +70,9 @@ export function addAgent(root: Command): void {
 
   agent
     .command('ca')
-    .description("Print the agent's certificate authority (PEM)")
+    .description(
+      "Print what the agent is to trust (PEM): its own certificate authority, and the TLS listener's",
+    )
     .argument('<name>', 'name of the agent')
     .addHelpText('after', examples('sallyport agent ca bot > ca.pem'))
     .action(async (name: string, _options, command: Command) => {

@@ -1,4 +1,5 @@
 import { SallyportError } from '../../errors.ts';
+import { problemResponse } from '../problem.ts';
 import type { Way } from './approach.ts';
 
 /** More than any ClientHello that is read has, its records' headers included. */
@@ -33,8 +34,11 @@ export class FirstBytes implements Way {
     throw new SallyportError('bad_request', 'The connection begins with a TLS handshake that has no end.');
   }
 
-  refusal(): Buffer {
-    return this.#seen[0] === HANDSHAKE ? ACCESS_DENIED : NOTHING;
+  refusal(error: SallyportError): Buffer {
+    if (this.#seen[0] === HANDSHAKE) return ACCESS_DENIED;
+    // Whoever speaks without TLS speaks HTTP, if anything; whoever is silent is owed no answer.
+    if (this.#seen.length === 0) return NOTHING;
+    return problemResponse(error, { close: true, bodiless: false, reason: false });
   }
 
   gone(): void {

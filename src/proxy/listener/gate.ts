@@ -5,6 +5,8 @@ import type { Worker } from '../worker.ts';
 import { Approach } from './approach.ts';
 
 const SWEEP_MS = 250;
+/** What is turned away has so long to take our word; over TLS it may never come to hear it. */
+const LINGER_MS = 1_000;
 
 /** The connections that are not a tunnel yet, and how many of them nobody knows whose they are. */
 export class Gate {
@@ -42,9 +44,11 @@ export class Gate {
     );
     this.worker.metrics.limit('strangers');
     this.worker.metrics.problem(error.code);
+    const gone = setTimeout(() => socket.destroy(), LINGER_MS);
     socket.on('error', () => socket.destroy());
-    socket.end(problemResponse(error, { close: true, bodiless: false, reason: true }));
+    socket.once('close', () => clearTimeout(gone));
     socket.once('finish', () => socket.destroy());
+    socket.end(problemResponse(error, { close: true, bodiless: false, reason: true }));
   }
 
   #sweep(): void {

@@ -5,7 +5,6 @@ import { authorityText } from '../authority.ts';
 import { ResponseReader } from '../http/response.ts';
 import { base64Length, writeBase64 } from '../injection/base64.ts';
 import { dial } from './dial.ts';
-import { unreachable } from './failures.ts';
 import type { Resolver } from './resolve.ts';
 import { until } from './until.ts';
 
@@ -52,15 +51,21 @@ export class OutboundProxy {
     signal: AbortSignal,
   ): Promise<net.Socket> {
     const { host, port } = this;
-    const found = await until(signal, this.#resolver.resolve(host, port, NOBODY));
+    const found = await until(signal, this.#resolver.resolve(host, port, NOBODY)).catch((cause: unknown) => {
+      throw signal.aborted ? signal.reason : unavailable('its name is not resolved', cause);
+    });
     const dialling = {
       host,
       port,
       ready: 'connect' as const,
       open: (address: string, at: number) => net.connect({ host: address, port: at, allowHalfOpen: true }),
-      refusal: (_socket: net.Socket, error: Error) => unreachable(this, error),
+      refusal: (_socket: net.Socket, error: Error) => unavailable('the connection broke', error),
     };
-    const socket = await dial(dialling, found.addresses, found.port, attemptDelayMs, signal);
+    const socket = await dial(dialling, found.addresses, found.port, attemptDelayMs, signal).catch(
+      (cause: unknown) => {
+        throw signal.aborted ? signal.reason : unavailable('it does not answer', cause);
+      },
+    );
     return this.#ask(socket, to, signal);
   }
 
@@ -80,7 +85,7 @@ export class OutboundProxy {
         reject(error);
       };
       const onAbort = (): void => fail(signal.reason);
-      const onClose = (): void => fail(unreachable(this, new Error('it closed the connection')));
+      const onClose = (): void => fail(unavailable('it closed the connection'));
       const onData = (chunk: Buffer): void => {
         try {
           const read = reader.read(chunk, 0);
@@ -111,6 +116,15 @@ export class OutboundProxy {
     CRLF.copy(head, at);
     return head;
   }
+}
+
+/** Without its name and address, which are none of an agent's business. */
+function unavailable(what: string, cause?: unknown): SallyportError {
+  return new SallyportError(
+    'upstream_unreachable',
+    `The proxy that leads out cannot be used (${what}), so nothing was sent; the key is healthy: try again later, then tell the owner.`,
+    { cause },
+  );
 }
 
 /** The field line, RFC 7617. */

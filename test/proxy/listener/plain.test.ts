@@ -248,3 +248,20 @@ t.test('a tunnel to a port where plain http is allowed carries either: the first
   await once(inside, 'secureConnect');
   t.ok(inside.authorized);
 });
+
+t.test('what is refused after the first byte is told in the protocol that it began', async (t) => {
+  const scene = await start(t);
+  const first = await connect(scene, 'plain.test:80');
+  await first.readTo('\r\n\r\n');
+  const second = await connect(scene, 'plain.test:80');
+  await second.readTo('\r\n\r\n');
+  await scene.worker.change(() => ({ rules: [] }));
+  await scene.worker.change(({ agents }) => ({
+    agents: agents.map((agent) => ({ ...agent, unlisted: 'deny' as const })),
+  }));
+  first.send('GET / HTTP/1.1\r\nHost: plain.test\r\n\r\n');
+  t.equal(await first.refused(), '403 host_not_granted end');
+  const inside = tls.connect({ socket: second.socket, servername: 'plain.test' });
+  const [error]: Error[] = await once(inside, 'error');
+  t.match(error?.message, /alert access denied/);
+});

@@ -121,3 +121,17 @@ t.test('a certificate may be given', async (t) => {
     'none is asked for then',
   );
 });
+
+t.test('strangers beyond the limit do not stay, not even those that never shake hands', async (t) => {
+  const scene = await start(t, { limits: { strangers: 1 } });
+  const first = await End.connect(scene.worker.tlsPort);
+  await delay(50);
+  const silent = await End.connect(scene.worker.tlsPort);
+  t.not((await silent.finish()).ending, 'open');
+  t.equal(first.socket.destroyed, false);
+  first.socket.destroy();
+  await delay(50);
+  const { end } = await outside(t, scene);
+  end.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
+  t.match(await end.readTo('\r\n\r\n'), /^HTTP\/1\.1 407 /, 'and make room when they go');
+});

@@ -3,7 +3,7 @@ import net from 'node:net';
 import t, { type Test } from 'tap';
 import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { portOf, startTlsServer } from '../../support/tls-server.ts';
-import { TestWorker, type WorkerOptions } from '../../support/worker.ts';
+import { freePort, TestWorker, type WorkerOptions } from '../../support/worker.ts';
 import { End } from '../listener/end.ts';
 
 const SECRET = 'sesame-open-0123456789abcdef';
@@ -207,6 +207,20 @@ t.test('what it answers instead is told, and never its own words', async (t) => 
     t.notMatch(body, 'Secret reason');
     agent.socket.destroy();
   }
+});
+
+t.test('where it cannot be reached, that is said, and not where it is', async (t) => {
+  const port = await freePort();
+  const { worker } = await start(t, { upstreamProxy: { host: 'localhost', port, user: null } });
+  const agent = await get(worker, 'far.test');
+  const head = await agent.readTo('\r\n\r\n');
+  const body = await agent.read(Number(/Content-Length: (\d+)/.exec(head)?.[1] ?? 0));
+  t.match(
+    `${head}${body}`,
+    /^HTTP\/1\.1 502 [\s\S]*The proxy that leads out cannot be used \(it does not answer\)/,
+  );
+  t.notMatch(body, String(port));
+  agent.socket.destroy();
 });
 
 t.test('the address guard looks at what it can, before the proxy is asked', async (t) => {
