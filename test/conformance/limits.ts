@@ -162,7 +162,7 @@ export const LIMIT_ROWS: readonly WayRow[] = [
       { agent: '1\r\n9\r\n0\r\n\r\n' },
       { agentGets: problem(413, 'Payload Too Large', 'content_too_large', LARGE_BODY) },
       { agentSees: 'end' },
-      { upstreamSees: 'end', of: 'listed.test:443' },
+      { upstreamSees: 'gone', of: 'listed.test:443' },
     ],
   },
   {
@@ -177,7 +177,7 @@ export const LIMIT_ROWS: readonly WayRow[] = [
       },
       { agentGets: problem(408, 'Request Timeout', 'request_timeout', LATE_BODY, { retryable: true }) },
       { agentSees: 'end' },
-      { upstreamSees: 'end', of: 'listed.test:443' },
+      { upstreamSees: 'gone', of: 'listed.test:443' },
     ],
   },
   {
@@ -194,7 +194,7 @@ export const LIMIT_ROWS: readonly WayRow[] = [
       { agentGets: 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhalf' },
       { agent: 'nonsense\r\n' },
       { agentSees: 'end' },
-      { upstreamSees: 'end', of: 'listed.test:443' },
+      { upstreamSees: 'gone', of: 'listed.test:443' },
     ],
   },
 ];

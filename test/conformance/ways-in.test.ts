@@ -62,7 +62,8 @@ async function gets(end: End, expected: string) {
 
 async function sees(end: End, expected: string) {
   const { rest, ending } = await end.finish();
-  return { expected, found: rest === '' ? ending : `${ending} after ${rest}` };
+  const how = expected === 'gone' && ending !== 'open' ? 'gone' : ending;
+  return { expected, found: rest === '' ? how : `${how} after ${rest}` };
 }
 
 t.test('ways in', async (t) => {

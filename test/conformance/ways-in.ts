@@ -7,7 +7,8 @@ export type WayStep =
   | { readonly agentSees: 'end' | 'reset' }
   | { readonly upstream: string; readonly of: string }
   | { readonly upstreamGets: string; readonly of: string }
-  | { readonly upstreamSees: 'end' | 'reset'; readonly of: string }
+  /** `gone`: cut off, however TCP tells it. */
+  | { readonly upstreamSees: 'end' | 'gone'; readonly of: string }
   /** No connection was opened to that server. */
   | { readonly untouched: string }
   | { readonly wait: number };
