@@ -6,7 +6,7 @@ import { cli } from '../support/sallyport.ts';
 import { startScene } from '../support/scene.ts';
 import { valuesOf } from '../support/upstream.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const PASSPHRASE = 'correct horse battery staple';
 const scene = await startScene({ flags: ['--workers', '1'] });
 let { sallyport } = scene;

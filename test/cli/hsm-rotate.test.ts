@@ -1,7 +1,7 @@
 import t from 'tap';
 import { startSallyport } from '../support/sallyport.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const sallyport = await startSallyport({ flags: ['--workers', '1'] });
 t.teardown(() => sallyport.remove());
 await sallyport.cli(['agent', 'add', 'bot']);

@@ -4,7 +4,7 @@ import SQLite from 'better-sqlite3';
 import t from 'tap';
 import { cli, startSallyport } from '../support/sallyport.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const ACME =
   '{"id":"acme","hosts":[{"pattern":"api.acme.example"}],"auth":{"inject":[{"in":"header","name":"Authorization","value":"Bearer {token}"}]},"fields":[{"key":"token"}]}';
 let sallyport = await startSallyport({ flags: ['--workers', '1'] });

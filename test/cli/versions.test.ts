@@ -8,7 +8,7 @@ import { cli } from '../support/sallyport.ts';
 import { SERVICES, startScene } from '../support/scene.ts';
 import { valuesOf } from '../support/upstream.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const REGIONAL = {
   id: 'regional',
   hosts: [{ pattern: '{region}.regional.test' }],
