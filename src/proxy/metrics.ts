@@ -11,7 +11,6 @@ export type Limit =
   | 'slow_head'
   | 'slow_body'
   | 'body_size'
-  | 'http2_flood'
   | 'idle';
 
 /** What this worker counts, from its start. Each is a whole number that only grows. */
