@@ -21,9 +21,6 @@ interface Fault {
   readonly backWithinMs: number;
 }
 
-const kill = async (product: Product): Promise<void> => {
-  process.kill((await product.keyholder()).pid, 'SIGKILL');
-};
 const recover = (product: Product): void => product.shim.control();
 let pin = '';
 
@@ -32,7 +29,7 @@ const FAULTS: readonly Fault[] = [
     fault: 'the keyholder is killed, and again as often as it starts',
     provoke: async (product) => {
       product.shim.control('exit C_Initialize');
-      await kill(product);
+      await product.killKeyholder();
     },
     answeredWithinMs: 1_000,
     status: /keyholder ended|no keyholder/,
@@ -77,7 +74,7 @@ const FAULTS: readonly Fault[] = [
     fault: 'the token is away when the keyholder starts',
     provoke: async (product) => {
       product.shim.control('empty slots');
-      await kill(product);
+      await product.killKeyholder();
       await until('the next one has looked', 10_000, async () =>
         /shows no token/.test((await product.status()).hsm.error ?? ''),
       );
@@ -93,7 +90,7 @@ const FAULTS: readonly Fault[] = [
     provoke: async (product) => {
       pin = product.readPin();
       product.writePin('x'.repeat(40));
-      await kill(product);
+      await product.killKeyholder();
       await until('it was tried', 10_000, async () =>
         /CKR_PIN_INCORRECT/.test((await product.status()).hsm.error ?? ''),
       );
@@ -104,7 +101,7 @@ const FAULTS: readonly Fault[] = [
     logins: 1,
     mend: async (product) => {
       product.writePin(pin);
-      await kill(product); // what a restart of serve does as well
+      await product.killKeyholder(); // what a restart of serve does as well
     },
     backWithinMs: 10_000,
   },

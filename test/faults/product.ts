@@ -1,5 +1,6 @@
 import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { type Agent, AgentTunnel, type Answer } from '../support/agent.ts';
 import { Control } from '../support/control.ts';
@@ -57,9 +58,18 @@ export class Product {
     return Status.parse(await this.control.call('GET', '/v1/status'));
   }
 
-  async keyholder(): Promise<{ name: string; pid: number }> {
-    const found = (await this.status()).processes.find(({ kind }) => kind === 'keyholder');
-    return found ?? { name: 'none', pid: -1 };
+  /** Ends the keyholder of the moment, as a crash does; waits for one where another is being started. */
+  async killKeyholder(): Promise<void> {
+    for (let tries = 0; tries < 100; tries++) {
+      const found = (await this.status()).processes.find(({ kind }) => kind === 'keyholder');
+      // Never a pid that is none: -1 would be everybody.
+      if (found && found.pid > 1) {
+        process.kill(found.pid, 'SIGKILL');
+        return;
+      }
+      await delay(50);
+    }
+    throw new Error('no keyholder was started');
   }
 
   moveToken(away: boolean): void {
