@@ -9,10 +9,13 @@ export interface Offer {
 /** By CKM_ value, as C_GetMechanismList and C_GetMechanismInfo tell. */
 export type Mechanisms = ReadonlyMap<number, Offer>;
 
-/** What every installation asks of its token, whatever else it can do. */
+/** What every installation asks of its token, whatever wraps its DEKs. */
 export const BASICS: readonly (readonly [what: string, mechanism: number])[] = [
-  ['EC key pairs', pkcs11.CKM_EC_KEY_PAIR_GEN],
+  ['HMAC-SHA-256', pkcs11.CKM_SHA256_HMAC],
   ['ECDSA', pkcs11.CKM_ECDSA],
+  ['ECDH', pkcs11.CKM_ECDH1_DERIVE],
+  ['EC key pairs', pkcs11.CKM_EC_KEY_PAIR_GEN],
+  ['secret keys', pkcs11.CKM_GENERIC_SECRET_KEY_GEN],
 ];
 
 /** PKCS #11 v3.0: RFC 5649 without the doubt that hung on CKM_AES_KEY_WRAP_PAD before. */
