@@ -15,8 +15,9 @@ import type { Worker } from './worker.ts';
 const MAX_HELD = 64 * 1024;
 const MAX_HELD_CHUNKS = 64;
 const LINGER_MS = 1_000;
-/** When an agent that ended its side is looked for: the first write to one that has gone brings a reset, the next fails. */
-const PROBES_MS = [40, 70];
+/** An agent that ended its side is looked for: the first write to one that has gone brings a reset, the next fails. */
+const PROBES = 3;
+const PROBE_MS = 35;
 const PROCESSING = Buffer.from('HTTP/1.1 102 Processing\r\n\r\n', 'latin1');
 
 type Phase = 'handshake' | 'idle' | 'head' | 'exchange' | 'closing';
@@ -246,13 +247,19 @@ export class Tunnel {
     const { answering, wantsBody } = this.#exchange;
     if (this.#closeNotify?.announced && this.#exchange.endSwitched()) return;
     if (answering || wantsBody || !this.#closeNotify?.announced) return this.destroy();
-    for (const after of PROBES_MS) setTimeout(() => this.#probe(), after);
+    this.#probe(PROBES);
   }
 
   /** Many clients say that they send no more when they go for good: nothing but an answer tells, if only a 102. */
-  #probe(): void {
-    const exchange = this.#exchange;
-    if (exchange && !exchange.answering && exchange.head.minor === 1) this.write(PROCESSING, undefined);
+  #probe(times: number): void {
+    if (times === 0) return;
+    // One after another: of two timers that a busy machine runs late, both would write before the reset is there.
+    setTimeout(() => {
+      const exchange = this.#exchange;
+      if (!exchange || exchange.answering || exchange.head.minor === 0) return;
+      this.write(PROCESSING, undefined);
+      this.#probe(times - 1);
+    }, PROBE_MS);
   }
 
   #await(phase: Phase, withinMs: number): void {
