@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
-import { type Agent, AgentTunnel, basic, connect } from '../support/agent.ts';
+import { AgentTunnel } from '../support/agent.ts';
 import { Control } from '../support/control.ts';
 import { startScene } from '../support/scene.ts';
 import { valuesOf } from '../support/upstream.ts';
@@ -11,25 +10,21 @@ const SAVES = 1_000;
 const scene = await startScene({ flags: ['--workers', '2'] });
 t.teardown(scene.remove);
 const { sallyport, upstream } = scene;
-const { proxy } = sallyport;
 const control = new Control(sallyport.data);
 t.teardown(() => control.close());
 const bot = await scene.addAgent('bot');
 
-t.beforeEach(() => {
-  upstream.forget();
-  upstream.respond = (_request, response) => response.end('answer\n');
-});
+t.beforeEach(() => upstream.forget());
 
 t.test('a value that was saved is used by the very next request, 1,000 times', async (t) => {
   await scene.setCredential('bearer', 'value-0', { agents: ['bot'] });
-  const tunnels = await Promise.all(Array.from({ length: 6 }, () => open(bot)));
+  const tunnels = await Promise.all(Array.from({ length: 6 }, () => open()));
   t.teardown(() => tunnels.map((tunnel) => tunnel.close()));
   const stale: string[] = [];
   for (let i = 1; i <= SAVES; i++) {
     await control.setCredential('bearer', 'token', `value-${i}`);
     // Tunnels of both workers in turn, and now and then a new one.
-    const tunnel = i % 50 === 0 ? await open(bot) : tunnels[i % tunnels.length];
+    const tunnel = i % 50 === 0 ? await open() : tunnels[i % tunnels.length];
     const answer = await tunnel?.request(`/${i}`);
     const [sent] = valuesOf(upstream.last, 'authorization');
     if (answer?.status !== 200 || upstream.last.path !== `/${i}` || sent !== `Bearer value-${i}`)
@@ -41,7 +36,7 @@ t.test('a value that was saved is used by the very next request, 1,000 times', a
 });
 
 t.test('the same through the command line', async (t) => {
-  const tunnel = await open(bot);
+  const tunnel = await open();
   t.teardown(() => tunnel.close());
   for (let i = 1; i <= 10; i++) {
     await scene.setCredential('bearer', `cli-${i}`);
@@ -55,13 +50,14 @@ t.test('under traffic, no request that begins after a save carries an older valu
   let going = true;
   const stale: string[] = [];
   const traffic = Array.from({ length: 8 }, async () => {
-    let tunnel = await open(bot);
+    let tunnel = await open();
     while (going) {
       // What is under way with the old value when it is replaced is cut off.
-      if (tunnel.closed) tunnel = await open(bot);
+      if (tunnel.closed) tunnel = await open();
       const answer = await tunnel.request(`/${saved}`).catch(() => undefined);
       if (answer && ![200, 403].includes(answer.status)) stale.push(`${answer.status}`);
       if (!answer) tunnel.close();
+      await delay(2);
     }
     tunnel.close();
   });
@@ -80,87 +76,6 @@ t.test('under traffic, no request that begins after a save carries an older valu
   t.ok(upstream.received.length > 100, `${upstream.received.length} requests meanwhile`);
 });
 
-for (const [what, revoke, after] of [
-  ['a credential is replaced', () => scene.setCredential('bearer', 'replaced'), 200],
-  ['a grant is narrowed to other methods', () => narrow(), 403],
-  ['a grant is taken back', () => sallyport.cli(['grant', 'remove', 'bot', 'bearer']), 403],
-  ['a credential is removed', () => removeCredential(), 403],
-] as const) {
-  t.test(`${what}: streams are closed, and the very next request hears of it`, async (t) => {
-    await control.call('DELETE', '/v1/grants?agent=bot&service=bearer').catch(() => {}); // as the last one left it
-    await scene.setCredential('bearer', 'value', { agents: ['bot'] });
-    const idle = await Promise.all(Array.from({ length: 4 }, () => open(bot)));
-    for (const tunnel of idle) await tunnel.request('/warm');
-    const streams = await Promise.all(Array.from({ length: 4 }, () => openStream(bot)));
-    t.teardown(() => [...idle, ...streams].map((each) => each.close()));
-    t.ok(streams.every((stream) => !stream.over));
-    await revoke();
-    const ended = performance.now();
-    await Promise.all(streams.map((stream) => stream.ended));
-    t.ok(performance.now() - ended < 500, 'every stream is cut');
-    upstream.forget();
-    for (const tunnel of idle) {
-      const answer = await tunnel.request('/next');
-      t.equal(answer.status, after);
-      if (after === 200) t.same(valuesOf(upstream.last, 'authorization'), ['Bearer replaced']);
-    }
-    t.equal(upstream.received.length, after === 200 ? idle.length : 0);
-  });
-}
-
-t.test('an agent that gets another token, or is removed, is cut off', async (t) => {
-  const other = await scene.addAgent('other');
-  await scene.setCredential('bearer', 'value', { agents: ['other'] });
-  for (const revoke of ['rotate', 'remove']) {
-    const token = revoke === 'rotate' ? other.token : rotated;
-    const idle = await open({ ...other, token });
-    const stream = await openStream({ ...other, token });
-    const { stdout } = await sallyport.cli(['agent', revoke, 'other']);
-    if (revoke === 'rotate') rotated = stdout.trim();
-    await stream.ended;
-    if (!idle.closed) await once(idle.socket, 'close');
-    const { answer, socket } = await connect(proxy, 'bearer.test:443', basic({ name: 'other', token }));
-    socket.destroy();
-    t.equal(answer.status, 407, revoke);
-  }
-});
-let rotated = '';
-
-function open(agent: Agent): Promise<AgentTunnel> {
-  return AgentTunnel.open(proxy, agent, 'bearer.test');
-}
-
-/** An answer that does not end by itself. `ended` resolves when it breaks off. */
-async function openStream(agent: Agent) {
-  const tunnel = await open(agent);
-  upstream.respond = (request, response) => {
-    if (!request.path.startsWith('/stream')) return void response.end('answer\n');
-    const timer = setInterval(() => response.write('more\n'), 20);
-    response.on('close', () => clearInterval(timer));
-  };
-  const response = await tunnel.stream('/stream');
-  if (response.statusCode !== 200) throw new Error(`the stream was answered ${response.statusCode}`);
-  await once(response, 'data');
-  const stream = { over: false, ended: brokenOff(response), close: () => tunnel.close() };
-  stream.ended.then(() => {
-    stream.over = true;
-  });
-  return stream;
-}
-
-async function brokenOff(response: IncomingMessage): Promise<void> {
-  const error = await new Promise<Error | undefined>((resolve) => {
-    response.once('error', resolve);
-    response.once('end', () => resolve(undefined));
-    response.resume();
-  });
-  if (!error) throw new Error('the stream ended as if it were whole');
-}
-
-async function narrow(): Promise<void> {
-  await sallyport.cli(['grant', 'add', 'bot', 'bearer', '--method', 'DELETE']);
-}
-
-async function removeCredential(): Promise<void> {
-  await sallyport.cli(['credential', 'remove', await scene.setCredential('bearer', 'value')]);
+function open(): Promise<AgentTunnel> {
+  return AgentTunnel.open(sallyport.proxy, bot, 'bearer.test');
 }
