@@ -62,7 +62,7 @@ t.test('a worker that is stopped holds no revocation up, and is ended', async (t
 t.test('kill -9 of a worker: the others serve on, it is soon back, nothing is off the record', async (t) => {
   const load = new Load(sallyport.proxy, bot, HOST, { prefix: 'worker/' });
   await until('all call', 10_000, () => new Set(load.calls.map(({ tunnel }) => tunnel)).size === 6);
-  const second = await secondHere();
+  const secondBefore = await secondHere();
   const before = load.calls.length;
   const [victim] = await pidsOf('worker');
   const killed = performance.now();
@@ -70,6 +70,7 @@ t.test('kill -9 of a worker: the others serve on, it is soon back, nothing is of
   await until('it is missed', 2_000, async () => !(await pidsOf('worker')).includes(victim ?? 0));
   await until('it is back', 10_000, async () => (await readyWorkers()) === 2);
   const back = performance.now() - killed;
+  const second = Math.max(secondBefore, await secondHere()); // how busy the machine is changes by the second
   t.ok(back < second, `it was back after ${Math.round(back)} ms, of ${Math.round(second)}`);
   await delay(1_000);
   await load.stop();
