@@ -4,13 +4,24 @@ import { type Cryptoki, returnValue } from './cryptoki.ts';
 const P256 = Buffer.from('06082a8648ce3d030107', 'hex'); // DER of OID 1.2.840.10045.3.1.7
 /** What tokens say to an attribute that they do not let be said. */
 const DISLIKED = new Set([
+  'CKR_GENERAL_ERROR', // tpm2-pkcs11
+  'CKR_FUNCTION_FAILED',
   'CKR_TEMPLATE_INCONSISTENT',
   'CKR_TEMPLATE_INCOMPLETE',
   'CKR_ATTRIBUTE_TYPE_INVALID',
   'CKR_ATTRIBUTE_VALUE_INVALID',
   'CKR_ATTRIBUTE_READ_ONLY',
 ]);
-const UNMODIFIABLE: Template = [{ type: pkcs11.CKA_MODIFIABLE, value: false }];
+
+/**
+ * How much a template says, in the order tried: with CKA_MODIFIABLE false; without; and without the uses that are not
+ * allowed, which tpm2-pkcs11 wants to decide itself.
+ */
+const MANNERS: readonly ((whole: Template) => Template)[] = [
+  (whole) => [...whole, { type: pkcs11.CKA_MODIFIABLE, value: false }],
+  (whole) => whole,
+  (whole) => whole.filter(({ type, value }) => value !== false || !USES.includes(type)),
+];
 
 /** What a new key is called, and whether the token keeps it or it ends with its session. */
 export interface Naming {
@@ -34,18 +45,20 @@ const CONFINED: Template = [
   { type: pkcs11.CKA_EXTRACTABLE, value: false },
 ];
 
-/** Attributes that a secret key may have and that are false unless asked for. */
-const USES = [
+/** Attributes for what a key may do, which are false unless asked for. */
+const USES: readonly number[] = [
   pkcs11.CKA_ENCRYPT,
   pkcs11.CKA_DECRYPT,
   pkcs11.CKA_WRAP,
   pkcs11.CKA_UNWRAP,
   pkcs11.CKA_SIGN,
   pkcs11.CKA_VERIFY,
+  pkcs11.CKA_DERIVE,
 ];
+const SECRET_USES = USES.filter((type) => type !== pkcs11.CKA_DERIVE);
 
 function uses(those: readonly number[]): Template {
-  return USES.map((type) => ({ type, value: those.includes(type) }));
+  return SECRET_USES.map((type) => ({ type, value: those.includes(type) }));
 }
 
 /**
@@ -68,9 +81,7 @@ export function generateSecretKey(
     ...CONFINED,
     ...uses(may),
   ];
-  return firstLiked([UNMODIFIABLE, []], (fixed) =>
-    lib.C_GenerateKey(session, { mechanism }, [...whole, ...fixed]),
-  );
+  return firstLiked(MANNERS, (say) => lib.C_GenerateKey(session, { mechanism }, say(whole)));
 }
 
 /** Makes an AES-256 key that may do `may`. */
@@ -133,9 +144,7 @@ function generatePair(
     { type: pkcs11.CKA_DECRYPT, value: use === pkcs11.CKA_DECRYPT },
     { type: pkcs11.CKA_UNWRAP, value: false },
   ];
-  return firstLiked([UNMODIFIABLE, []], (fixed) =>
-    lib.C_GenerateKeyPair(session, { mechanism }, [...open, ...fixed], [...closed, ...fixed]),
-  );
+  return firstLiked(MANNERS, (say) => lib.C_GenerateKeyPair(session, { mechanism }, say(open), say(closed)));
 }
 
 /** Tries `choices` in order until the token takes one: templates are where tokens differ most. */

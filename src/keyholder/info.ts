@@ -1,25 +1,25 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { readFlag, readNumber, readOptional } from './find.ts';
-import { LABEL } from './keys.ts';
+import type { HeldKey } from './held-key.ts';
+import { bindLabel } from './keks.ts';
+import { LABEL } from './key-objects.ts';
 import { mechanismName } from './mechanisms.ts';
 import { isSoftware, type Token } from './token.ts';
 
 /** What the token and its keys are, attributes as the token itself reports them. Throws what the calls throw. */
 export function info(token: Token): KeyholderInfo {
   const { keys, place, serial, maker, mechanisms } = token;
-  const own: [string, Handle][] = [
-    ...[...keys.keks.values()].flatMap(({ label, number, key, bind }): [string, Handle][] =>
-      bind
-        ? [
-            [label, key],
-            [`${LABEL.bind}${number}`, bind],
-          ]
-        : [[label, key]],
-    ),
-    [LABEL.mac, keys.mac],
-    [LABEL.audit, keys.audit],
-    [LABEL.intake, keys.intake],
+  const whole = (handle: Handle): HeldKey => ({ handle, sealed: undefined });
+  const own: [string, HeldKey, sealedType: string][] = [
+    ...[...keys.keks.values()].flatMap(({ label, number, key, bind }): typeof own => [
+      [label, whole(key), ''],
+      ...(bind ? ([[bindLabel(number), bind, 'HMAC-SHA-256']] satisfies typeof own) : []),
+    ]),
+    [LABEL.mac, keys.mac, 'HMAC-SHA-256'],
+    [LABEL.audit, whole(keys.audit), ''],
+    [LABEL.intake, keys.intake, 'EC P-256'],
+    ...(keys.sealer ? ([[LABEL.seal, whole(keys.sealer.key), '']] satisfies typeof own) : []),
   ];
   return {
     module: place.module,
@@ -30,10 +30,10 @@ export function info(token: Token): KeyholderInfo {
     mechanisms: [...mechanisms.keys()].map(mechanismName).sort(),
     kek: keys.newest.label,
     profile: keys.newest.profile.name,
-    keys: own.map(([label, handle]) => ({
+    keys: own.map(([label, { handle, sealed }, sealedType]) => ({
       label,
       id: readOptional(token, handle, pkcs11.CKA_ID).toString('hex'),
-      type: keyType(token, handle),
+      type: sealed ? `${sealedType}, sealed to ${LABEL.seal}` : keyType(token, handle),
       // What the token does not tell is taken for the worse.
       extractable: readFlag(token, handle, pkcs11.CKA_EXTRACTABLE, true),
       sensitive: readFlag(token, handle, pkcs11.CKA_SENSITIVE, false),

@@ -9,13 +9,10 @@ export interface Offer {
 /** By CKM_ value, as C_GetMechanismList and C_GetMechanismInfo tell. */
 export type Mechanisms = ReadonlyMap<number, Offer>;
 
-/** What every installation asks of its token, whatever wraps its DEKs. */
+/** What every installation asks of its token, whatever else it can do. */
 export const BASICS: readonly (readonly [what: string, mechanism: number])[] = [
-  ['HMAC-SHA-256', pkcs11.CKM_SHA256_HMAC],
-  ['ECDSA', pkcs11.CKM_ECDSA],
-  ['ECDH', pkcs11.CKM_ECDH1_DERIVE],
   ['EC key pairs', pkcs11.CKM_EC_KEY_PAIR_GEN],
-  ['secret keys', pkcs11.CKM_GENERIC_SECRET_KEY_GEN],
+  ['ECDSA', pkcs11.CKM_ECDSA],
 ];
 
 /** PKCS #11 v3.0: RFC 5649 without the doubt that hung on CKM_AES_KEY_WRAP_PAD before. */

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
-import { ecdh } from './ecdh.ts';
-import { hmac, MAC_BYTES, whole } from './hmac.ts';
-import type { KekVersion } from './keys.ts';
+import { agreement, macs } from './held-key.ts';
+import { whole } from './hmac.ts';
+import type { KekVersion } from './keks.ts';
 import { refreshKeys } from './refresh-keys.ts';
 import type { Token } from './token.ts';
 
@@ -27,11 +27,7 @@ export function unwrap(token: Token, kek: string, wrapped: Buffer, aad: Buffer):
 
 /** HMAC-SHA-256 of each message under the MAC key; 32 bytes each. */
 export function mac(token: Token, messages: readonly Buffer[]): Buffer[] {
-  const all = Buffer.allocUnsafeSlow(MAC_BYTES * messages.length);
-  return messages.map((message, index) => {
-    const out = all.subarray(index * MAC_BYTES, (index + 1) * MAC_BYTES);
-    return hmac(token, token.keys.mac, message, out);
-  });
+  return macs(token, token.keys.mac, messages);
 }
 
 /** ECDSA P-256 over SHA-256 of `message` with the audit key: r‖s, 64 bytes. */
@@ -44,7 +40,7 @@ export function sign(token: Token, message: Buffer): Buffer {
 
 /** ECDH of the intake key with `point`: 32 bytes, which the caller wipes. Throws hsm_refused, and what the calls throw. */
 export function agree(token: Token, point: Buffer): Buffer {
-  return ecdh(token, token.keys.intake, point);
+  return agreement(token, token.keys.intake, point);
 }
 
 /** Another keyholder may have made it since: then the token is asked again. Throws hsm_key_missing. */

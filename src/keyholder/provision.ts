@@ -4,13 +4,14 @@ import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { createToken } from './create-token.ts';
 import { info } from './info.ts';
-import { existingKeys } from './keys.ts';
+import { existingKeys } from './key-objects.ts';
 import { makeKeys } from './make-keys.ts';
 import { answerOnce } from './one-answer.ts';
 import type { Profile } from './profiles/profile.ts';
 import { profileNamed } from './profiles/registry.ts';
 import { loadModule, openToken, type Place } from './token.ts';
 import { chooseProfile } from './trial.ts';
+import { tryAbilities } from './try-needs.ts';
 
 /**
  * Makes Sallyport's keys in a token; a process of its own, run by `init`.
@@ -52,7 +53,8 @@ function provision(module: Module, place: Place, wanted: Profile | undefined): K
       const message = `The token ${place.token} holds a key ${existing} already: use another token, or the installation it belongs to.`;
       throw new SallyportError('already_exists', message);
     }
-    return info(makeKeys(open, chooseProfile(open, wanted)));
+    const abilities = tryAbilities(open);
+    return info(makeKeys(open, chooseProfile(open, wanted, abilities), abilities));
   } finally {
     open.close();
   }

@@ -1,20 +1,22 @@
-import { findKeys, type KekVersion, type Keys } from './keys.ts';
+import { findKeks, type KekVersion } from './keks.ts';
+import { type Keys, newestOf } from './keys.ts';
 import type { Token } from './token.ts';
 import { tryKek } from './try-kek.ts';
 
 /**
- * Finds the keys again and tries out the KEKs that were not there before. Those that were keep the public half that was
- * proven: a token's public objects are not protected by its PIN. Throws as proveKeys does.
+ * Finds the KEKs again and tries out those that were not there before. All else stays as it was proven when the token was
+ * opened, public halves above all: a token's public objects are not protected by its PIN. Throws hsm_key_missing,
+ * hsm_refused, and what the calls throw.
  */
 export function refreshKeys(token: Token): Keys {
-  const found = findKeys(token);
+  const { keks: before, sealer } = token.keys;
   const keep = (kek: KekVersion): KekVersion => {
-    const before = token.keys.keks.get(kek.label);
-    if (before?.key.equals(kek.key)) return before;
+    const known = before.get(kek.label);
+    if (known?.key.equals(kek.key)) return known;
     tryKek(token, kek.profile, kek);
     return kek;
   };
-  const keks = new Map([...found.keks].map(([label, kek]) => [label, keep(kek)]));
-  token.keys = { ...found, keks, newest: keks.get(found.newest.label) ?? found.newest };
+  const keks = new Map([...findKeks(token, sealer)].map(([label, kek]) => [label, keep(kek)]));
+  token.keys = { ...token.keys, keks, newest: newestOf(keks) };
   return token.keys;
 }

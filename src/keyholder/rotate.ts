@@ -1,7 +1,8 @@
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { find } from './find.ts';
-import { bindLabel, type KekVersion, LABEL, versionOf } from './keys.ts';
+import { bindLabel, type KekVersion } from './keks.ts';
+import { LABEL, versionOf } from './key-objects.ts';
 import { makeKek, orUnmake } from './make-keys.ts';
 import { refreshKeys } from './refresh-keys.ts';
 import type { Token } from './token.ts';
@@ -19,8 +20,8 @@ export function rotate(token: Token, from: string): { kek: string; made: boolean
   if (number < newest.number) return { kek: newest.label, made: false };
   const next = newest.number + 1;
   orUnmake(token, (made) => {
-    destroy(token, pkcs11.CKO_SECRET_KEY, bindLabel(next)); // what a killed rotation left
-    makeKek(token, newest.profile, next, made);
+    destroyBind(token, next); // what a killed rotation left
+    makeKek(token, newest.profile, next, token.keys.mac.sealed?.sealer, made);
     refreshKeys(token);
   });
   return { kek: token.keys.newest.label, made: true };
@@ -51,7 +52,11 @@ function destroyKek(token: Token, { label, number, profile }: KekVersion): void 
   if (profile.kek === 'secret') destroy(token, pkcs11.CKO_SECRET_KEY, label);
   else destroy(token, pkcs11.CKO_PRIVATE_KEY, label);
   destroy(token, pkcs11.CKO_PUBLIC_KEY, label);
-  destroy(token, pkcs11.CKO_SECRET_KEY, bindLabel(number));
+  destroyBind(token, number);
+}
+
+function destroyBind(token: Token, number: number): void {
+  for (const kind of [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_DATA]) destroy(token, kind, bindLabel(number));
 }
 
 function destroy(token: Token, kind: number, label: string): void {

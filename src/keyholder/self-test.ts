@@ -2,6 +2,7 @@ import { createECDH, timingSafeEqual, verify } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import { agree, mac, sign } from './operations.ts';
 import { publicKeyOf } from './point.ts';
+import { trySealer } from './sealer.ts';
 import type { Token } from './token.ts';
 import { tryKek } from './try-kek.ts';
 
@@ -11,6 +12,7 @@ import { tryKek } from './try-kek.ts';
  * of an agreement agree. Throws hsm_refused naming what failed, and what the calls throw.
  */
 export function selfTest(token: Token): void {
+  if (token.keys.sealer) trySealer(token, token.keys.sealer);
   for (const kek of token.keys.keks.values()) tryKek(token, kek.profile, kek);
   const message = Buffer.from('sallyport self-test');
   const [first, second] = mac(token, [message, message]);

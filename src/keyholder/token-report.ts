@@ -2,10 +2,12 @@ import { randomFillSync } from 'node:crypto';
 import type { TokenReport } from '../channel/messages/hsm-report.ts';
 import { allocateSecret } from '../secret-buffer.ts';
 import type { Cryptoki } from './cryptoki.ts';
+import { listedAbilities } from './held-key.ts';
 import { BASICS, type Mechanisms, mechanismName } from './mechanisms.ts';
 import { medianMicroseconds } from './median.ts';
 import type { Kek, Profile } from './profiles/profile.ts';
 import { missing, PROFILES } from './profiles/registry.ts';
+import { sealingWays } from './sealer.ts';
 import { isSoftware, type Maker } from './token.ts';
 import { judge } from './trial.ts';
 import { sessionKeyRefusal, tryNeeds } from './try-needs.ts';
@@ -25,11 +27,17 @@ const AAD = Buffer.alloc(64, 0x5a);
 
 /** What the token's list promises; nothing is tried, and `untried` says why. */
 export function onPaper(subject: Subject, untried: string): TokenReport {
-  const needs = BASICS.map(([what, mechanism]): Need => {
-    const listed = subject.mechanisms.has(mechanism);
-    const reason = listed ? '' : `the token does not list ${mechanismName(mechanism)}`;
-    return { what, verdict: listed ? 'listed' : 'missing', reason, p50: null };
-  });
+  const { hmac, ecdh } = listedAbilities(subject.mechanisms);
+  const on = (what: string, listed: boolean, otherwise: 'missing' | 'sealed'): Need => {
+    const verdict = listed ? 'listed' : otherwise;
+    return { what, verdict, reason: listed ? '' : 'the token does not list it', p50: null };
+  };
+  const otherwise = sealingWays(subject.mechanisms).length > 0 ? 'sealed' : 'missing';
+  const needs = [
+    ...BASICS.map(([what, mechanism]) => on(what, subject.mechanisms.has(mechanism), 'missing')),
+    on('HMAC-SHA-256', hmac, otherwise),
+    on('ECDH', ecdh, otherwise),
+  ];
   const profiles = PROFILES.map((profile) => unrated(profile, subject.mechanisms));
   return report(subject, untried, needs, profiles);
 }
@@ -41,14 +49,17 @@ export function onToken(token: Cryptoki, subject: Subject): TokenReport {
     const untried = `the token makes no keys that end with their session (${keyless}); \`init\` tries it with stored ones`;
     return onPaper(subject, untried);
   }
-  const profiles = PROFILES.map((profile) => rate(token, profile));
-  return report(subject, null, tryNeeds(token), profiles);
+  const needs = tryNeeds(token);
+  const hmac = needs.some(({ what, verdict }) => what === 'HMAC-SHA-256' && verdict === 'works');
+  const profiles = PROFILES.map((profile) => rate(token, profile, hmac));
+  return report(subject, null, needs, profiles);
 }
 
 function report(subject: Subject, untried: string | null, needs: Need[], profiles: Rated[]): TokenReport {
   const { label, serial, maker, mechanisms } = subject;
-  const good = ({ verdict }: { verdict: string }): boolean => verdict === 'works' || verdict === 'listed';
+  const good = ({ verdict }: { verdict: string }): boolean => ['works', 'listed', 'sealed'].includes(verdict);
   const lacking = needs.filter((each) => !good(each)).map(({ what }) => what);
+  const sealed = needs.filter(({ verdict }) => verdict === 'sealed').map(({ what }) => what);
   const best = profiles.find(good);
   const chosen = lacking.length === 0 ? (best?.name ?? null) : null;
   const why =
@@ -69,8 +80,12 @@ function report(subject: Subject, untried: string | null, needs: Need[], profile
     needs,
     profiles,
     chosen,
-    why,
+    why: sealed.length > 0 && chosen !== null ? `${why} ${sealedNote(sealed)}` : why,
   };
+}
+
+function sealedNote(keys: readonly string[]): string {
+  return `It cannot hold keys for ${keys.join(' and ')}: those are encrypted to a pair of the token, and used in the keyholder's memory.`;
 }
 
 function unrated(profile: Profile, mechanisms: Mechanisms): Rated {
@@ -84,10 +99,12 @@ function unrated(profile: Profile, mechanisms: Mechanisms): Rated {
   return { name, summary, ...judgement, wrapP50: null, unwrapP50: null };
 }
 
-function rate(token: Cryptoki, profile: Profile): Rated {
+function rate(token: Cryptoki, profile: Profile, hmac: boolean): Rated {
   const listed = unrated(profile, token.mechanisms);
   if (listed.verdict === 'missing') return listed;
-  const { verdict, result } = judge(token, profile, false, (kek) => timed(token, profile, kek));
+  const { verdict, result } = judge(token, profile, { stored: false, hmac }, (kek) =>
+    timed(token, profile, kek),
+  );
   return result
     ? { ...listed, verdict: 'works', ...result }
     : { ...listed, verdict: 'fails', reason: verdict };

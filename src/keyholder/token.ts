@@ -2,9 +2,11 @@ import graphene, { type Module, type Slot } from 'graphene-pk11';
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
+import { listedAbilities } from './held-key.ts';
 import { findKeys, type Keys } from './keys.ts';
 import { BASICS, type Mechanisms, readMechanisms } from './mechanisms.ts';
 import { login } from './pin.ts';
+import { sealingWays } from './sealer.ts';
 import { selfTest } from './self-test.ts';
 
 /** Which token: the module's path as given, the token's label, and its serial where two carry that label. */
@@ -89,8 +91,14 @@ export function openToken(
 }
 
 function requireBasics(mechanisms: Mechanisms, place: Place): void {
-  for (const [what, mechanism] of BASICS) {
-    if (mechanisms.has(mechanism)) continue;
+  const { hmac, ecdh } = listedAbilities(mechanisms);
+  const sealing = sealingWays(mechanisms).length > 0;
+  const lacking = [
+    ...BASICS.flatMap(([what, mechanism]) => (mechanisms.has(mechanism) ? [] : [what])),
+    ...(hmac || sealing ? [] : ['HMAC-SHA-256']),
+    ...(ecdh || sealing ? [] : ['ECDH']),
+  ];
+  for (const what of lacking) {
     const message = `The token ${place.token} has no ${what}: use a token that has it. \`sallyport hsm check\` tells more.`;
     throw new SallyportError('hsm_mechanism_missing', message);
   }

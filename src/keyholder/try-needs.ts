@@ -2,28 +2,83 @@ import { createECDH } from 'node:crypto';
 import pkcs11, { type Handle } from 'pkcs11js';
 import type { TokenReport } from '../channel/messages/hsm-report.ts';
 import { SallyportError } from '../errors.ts';
-import { type Cryptoki, readAttribute, returnValue } from './cryptoki.ts';
+import { type Cryptoki, meaning, readAttribute, returnValue } from './cryptoki.ts';
 import { ecdh } from './ecdh.ts';
-import { generateEcPair, generateHmacKey } from './generate.ts';
+import { generateEcPair, generateHmacKey, type Naming } from './generate.ts';
+import { type Abilities, listedAbilities } from './held-key.ts';
 import { hmac, MAC_BYTES, whole } from './hmac.ts';
 import { medianMicroseconds } from './median.ts';
+import { makeSealer, sealerId, trySealer } from './sealer.ts';
 
 type Need = TokenReport['needs'][number];
+/** Runs an operation once, or often enough to tell how long it takes: in microseconds. */
+type Measure = (run: () => void) => number;
 
-const NAMING = { label: 'sallyport-session-trial', id: Buffer.of(0xf0, 0xfe), stored: false };
 const MESSAGE = Buffer.alloc(64, 0x5a);
+/** What a token says to what it does not do. */
+const UNABLE = new Set(['CKR_ARGUMENTS_BAD', 'CKR_ATTRIBUTE_VALUE_INVALID', 'CKR_TEMPLATE_INCONSISTENT']);
+
+function naming(stored: boolean): Naming {
+  return { label: stored ? 'sallyport-trial' : 'sallyport-session-trial', id: Buffer.of(0xf0, 0xfe), stored };
+}
+
+/**
+ * Which keys the token can hold, tried out with keys of the session or, where it has none, with stored ones. Throws what
+ * a device that is lost or unwell answers: no key is sealed for that.
+ */
+export function tryAbilities(token: Cryptoki): Abilities {
+  const listed = listedAbilities(token.mechanisms);
+  const once: Measure = (run) => {
+    run();
+    return 0;
+  };
+  return {
+    hmac: listed.hmac && can((stored) => tryMac(token, stored, once)),
+    ecdh: listed.ecdh && can((stored) => tryAgree(token, stored, once)),
+  };
+}
+
+function can(attempt: (stored: boolean) => unknown): boolean {
+  for (const stored of [false, true]) {
+    try {
+      attempt(stored);
+      return true;
+    } catch (error) {
+      const name = returnValue(error);
+      if (name === undefined) throw error;
+      if (!UNABLE.has(name) && !['refused', 'unsupported'].includes(meaning(name))) throw error;
+    }
+  }
+  return false;
+}
 
 /**
  * Tries, with objects that end with the session, what every installation asks of its token whatever wraps its DEKs, and
  * takes the time. Throws what is no answer of the token.
  */
 export function tryNeeds(token: Cryptoki): Need[] {
-  return [
-    need('HMAC-SHA-256', () => tryMac(token)),
-    need('ECDSA', () => trySign(token)),
-    need('ECDH', () => tryAgree(token)),
-    need('private data objects', () => tryData(token)),
+  const { hmac, ecdh } = listedAbilities(token.mechanisms);
+  const measure = medianMicroseconds;
+  const needs = [
+    need('ECDSA', () => trySign(token, measure)),
+    orSealed(
+      hmac,
+      need('HMAC-SHA-256', () => tryMac(token, false, measure)),
+    ),
+    orSealed(
+      ecdh,
+      need('ECDH', () => tryAgree(token, false, measure)),
+    ),
+    need('private data objects', () => tryData(token, measure)),
   ];
+  if (needs.every(({ verdict }) => verdict !== 'sealed')) return needs;
+  return [...needs, need('sealing those keys', () => trySealing(token, measure))];
+}
+
+/** A key that the token cannot hold is not missing: it is sealed. */
+function orSealed(listed: boolean, tried: Need): Need {
+  if (listed && tried.verdict === 'works') return tried;
+  return { ...tried, verdict: 'sealed', reason: listed ? tried.reason : 'the token does not list it' };
 }
 
 function need(what: string, attempt: () => number): Need {
@@ -42,7 +97,7 @@ export function sessionKeyRefusal(token: Cryptoki): string | undefined {
   try {
     destroying(
       token,
-      () => [generateHmacKey(token, NAMING)],
+      () => pair(token, false, pkcs11.CKA_SIGN),
       () => undefined,
     );
     return undefined;
@@ -53,39 +108,49 @@ export function sessionKeyRefusal(token: Cryptoki): string | undefined {
   }
 }
 
-function tryMac(token: Cryptoki): number {
+function tryMac(token: Cryptoki, stored: boolean, measure: Measure): number {
   return destroying(
     token,
-    () => [generateHmacKey(token, NAMING)],
-    (key) => medianMicroseconds(() => hmac(token, key, MESSAGE, Buffer.allocUnsafeSlow(MAC_BYTES))),
+    () => [generateHmacKey(token, naming(stored))],
+    (key) => measure(() => hmac(token, key, MESSAGE, Buffer.allocUnsafeSlow(MAC_BYTES))),
   );
 }
 
-function trySign(token: Cryptoki): number {
+function trySealing(token: Cryptoki, measure: Measure): number {
+  const made: Handle[] = [];
+  try {
+    const sealer = makeSealer(token, (way) => ({ ...naming(false), id: sealerId(way) }), made);
+    return measure(() => trySealer(token, sealer));
+  } finally {
+    for (const object of made) token.lib.C_DestroyObject(token.session, object);
+  }
+}
+
+function trySign(token: Cryptoki, measure: Measure): number {
   const { lib, session } = token;
   return destroying(
     token,
-    () => pair(token, pkcs11.CKA_SIGN),
+    () => pair(token, false, pkcs11.CKA_SIGN),
     (key) =>
-      medianMicroseconds(() => {
+      measure(() => {
         lib.C_SignInit(session, { mechanism: pkcs11.CKM_ECDSA }, key);
         whole(lib.C_Sign(session, MESSAGE.subarray(0, 32), Buffer.allocUnsafeSlow(64)), 64);
       }),
   );
 }
 
-function tryAgree(token: Cryptoki): number {
+function tryAgree(token: Cryptoki, stored: boolean, measure: Measure): number {
   const point = createECDH('prime256v1').generateKeys();
   return destroying(
     token,
-    () => pair(token, pkcs11.CKA_DERIVE),
-    (key) => medianMicroseconds(() => ecdh(token, key, point).fill(0)),
+    () => pair(token, stored, pkcs11.CKA_DERIVE),
+    (key) => measure(() => ecdh(token, key, point).fill(0)),
   );
 }
 
-function tryData(token: Cryptoki): number {
+function tryData(token: Cryptoki, measure: Measure): number {
   const { lib, session } = token;
-  return medianMicroseconds(() =>
+  return measure(() =>
     destroying(
       token,
       () => [
@@ -94,7 +159,7 @@ function tryData(token: Cryptoki): number {
           { type: pkcs11.CKA_TOKEN, value: false },
           { type: pkcs11.CKA_PRIVATE, value: true },
           { type: pkcs11.CKA_APPLICATION, value: 'sallyport' },
-          { type: pkcs11.CKA_LABEL, value: NAMING.label },
+          { type: pkcs11.CKA_LABEL, value: naming(false).label },
           { type: pkcs11.CKA_VALUE, value: MESSAGE },
         ]),
       ],
@@ -103,8 +168,8 @@ function tryData(token: Cryptoki): number {
   );
 }
 
-function pair(token: Cryptoki, use: number): [Handle, Handle] {
-  const { privateKey, publicKey } = generateEcPair(token, NAMING, use);
+function pair(token: Cryptoki, stored: boolean, use: number): [Handle, Handle] {
+  const { privateKey, publicKey } = generateEcPair(token, naming(stored), use);
   return [privateKey, publicKey];
 }
 

@@ -54,11 +54,13 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
     stdout: /yubihsm-ccm is the first.*makes no keys that end with their session/s,
   });
   shim.control('hide 0x251', 'hide 0x1050');
+  t.match(await check(), { code: 0, stdout: /ECDH +sealed .*encrypted to a pair of the token/s });
+  shim.control('hide 0x251', 'hide 0x1050', 'hide 0x9');
   t.match(await check(), { code: 1, stdout: /cannot be used: it lacks HMAC-SHA-256, ECDH\./ });
-  shim.control('fail C_DeriveKey 0x70', NO_RSA);
+  shim.control('fail C_CreateObject 0x70', NO_RSA);
   t.match(await check(...tried), {
     code: 1,
-    stdout: /ECDH +fails +- +the token answered CKR_MECHANISM_INVALID/,
+    stdout: /private data objects +fails +- +the token answered CKR_MECH/,
   });
   shim.control('empty slots');
   t.match(await check(), { code: 1, stdout: /It shows no token/ });

@@ -10,6 +10,7 @@ import { makeSoftHsm, runProvision, type SoftHsm, startKeyholder, useHere } from
 import { ask, bytesOf, codeOf } from './ask.ts';
 import { withDescriptor } from './descriptor.ts';
 
+t.setTimeout(120_000);
 const shim = makeShim();
 const hsm = makeSoftHsm('choice');
 useHere(hsm);
@@ -38,6 +39,7 @@ function objects({ tokens }: SoftHsm): string[] {
   );
 }
 
+const HMAC = { hmac: true, ecdh: true };
 const NO_GCM = 'hide 0x1087';
 const NO_KWP = 'hide 0x210a';
 const NO_RSA = 'hide 0x9';
@@ -61,7 +63,7 @@ t.test('the first profile that works on this very token is chosen', async (t) =>
   ];
   for (const [directives, name] of choices) {
     t.equal(
-      onToken(directives, (token) => chooseProfile(token, undefined).name),
+      onToken(directives, (token) => chooseProfile(token, undefined, HMAC).name),
       name,
       directives.join(),
     );
@@ -71,7 +73,10 @@ t.test('the first profile that works on this very token is chosen', async (t) =>
 
 t.test('each profile that cannot be used says why', async (t) => {
   const why = (directives: string[], name: string) =>
-    onToken(directives, (token) => judge(token, profileNamed(name), false, () => undefined).verdict);
+    onToken(
+      directives,
+      (token) => judge(token, profileNamed(name), { stored: false, hmac: true }, () => undefined).verdict,
+    );
   t.equal(why([], 'aes-gcm'), 'ok');
   t.match(why([], 'aes-ccm'), /does not list CKM_AES_CCM/);
   t.match(why([NO_KWP], 'aes-kwp'), /does not list CKM_AES_KEY_WRAP_KWP or .*CKM_AES_KEY_WRAP_PAD/);
@@ -90,10 +95,10 @@ t.test('each profile that cannot be used says why', async (t) => {
 
 t.test('where none works, every reason is told', async (t) => {
   onToken([NO_GCM, NO_KWP, NO_RSA, 'fail C_SignInit 0x70'], (token) => {
-    const attempt = () => chooseProfile(token, undefined);
+    const attempt = () => chooseProfile(token, undefined, HMAC);
     const names = PROFILES.map(({ name }) => name).join(': .*');
     t.throws(attempt, { code: 'hsm_mechanism_missing', message: new RegExp(names) });
-    t.throws(() => chooseProfile(token, profileNamed('aes-ccm')), {
+    t.throws(() => chooseProfile(token, profileNamed('aes-ccm'), HMAC), {
       code: 'hsm_mechanism_missing',
       message: /^(?!.*rsa-oaep).*aes-ccm: the token does not list/,
     });

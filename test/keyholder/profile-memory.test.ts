@@ -5,6 +5,7 @@ import { countInMemory } from '../support/process-memory.ts';
 import { makeSoftHsm, runProvision, startKeyholder } from '../support/softhsm.ts';
 import { ask, bytesOf } from './ask.ts';
 
+t.setTimeout(120_000);
 const aad = Buffer.from('aad');
 
 for (const profile of ['aes-kwp', 'ecdh-hpke', 'rsa-oaep-sha1']) {

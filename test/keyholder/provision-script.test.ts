@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { existingKeys } from '../../src/keyholder/keys.ts';
+import { existingKeys } from '../../src/keyholder/key-objects.ts';
 import { loadModule, openToken } from '../../src/keyholder/token.ts';
 import { softHsmModule } from '../support/softhsm.ts';
 import { withDescriptor } from './descriptor.ts';

@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { renameSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import pkcs11 from 'pkcs11js';
 import t from 'tap';
 import { KeyholderHealth, KeyholderInfo, RotateReply } from '../../src/channel/messages/keyholder.ts';
+import { find } from '../../src/keyholder/find.ts';
+import { generateEcPair } from '../../src/keyholder/generate.ts';
+import { loadModule, openToken } from '../../src/keyholder/token.ts';
 import { makeShim } from '../support/pkcs11-shim.ts';
 import {
   makeSoftHsm,
@@ -10,9 +14,12 @@ import {
   type RunningKeyholder,
   runProvision,
   startKeyholder,
+  useHere,
 } from '../support/softhsm.ts';
 import { ask, bytesOf, codeOf } from './ask.ts';
+import { withDescriptor } from './descriptor.ts';
 
+t.setTimeout(120_000);
 const aad = Buffer.from('aad');
 const dek = randomBytes(32);
 
@@ -147,4 +154,30 @@ t.test('health is told whatever state the HSM is in, without asking it', async (
   await ask(keyholder, { verb: 'mac' }, [aad]);
   t.match(await health(), { state: 'ok', opened: 2, error: null });
   t.ok((await health()).since > failing.since);
+});
+
+t.test('a public key exchanged in the token is not taken for ours, then nor later', async (t) => {
+  const { hsm, info } = makeToken('exchanged');
+  const keyholder = await startKeyholder(hsm);
+  t.teardown(async () => {
+    await keyholder.stop();
+    hsm.remove();
+  });
+  await ask(keyholder, { verb: 'info' });
+  useHere(hsm);
+  const place = { module: hsm.module, token: hsm.label, serial: undefined };
+  const token = withDescriptor(hsm.pinFile, (pin) => openToken(loadModule(hsm.module), place, pin));
+  for (const object of find(token, pkcs11.CKO_PUBLIC_KEY, 'sallyport-intake')) {
+    token.lib.C_DestroyObject(token.session, object);
+  }
+  const naming = { label: 'sallyport-intake', id: Buffer.of(9, 9), stored: true };
+  const { privateKey } = generateEcPair(token, naming, pkcs11.CKA_DERIVE);
+  token.lib.C_DestroyObject(token.session, privateKey);
+  token.close();
+  const { header } = await ask(keyholder, { verb: 'info' });
+  t.equal(KeyholderInfo.parse(header).intakePublicKey, info.intakePublicKey, 'what was proven stands');
+  await keyholder.stop();
+  const next = await startKeyholder(hsm);
+  t.equal(await codeOf(ask(next, { verb: 'info' })), 'hsm_refused', 'a new keyholder notices');
+  await next.stop();
 });

@@ -2,9 +2,12 @@ import { z } from 'zod';
 
 /** How a thing that Sallyport needs, or a profile, did on a token. */
 const Judgement = z.strictObject({
-  /** `works`: tried and timed. `listed`: not tried, but the token lists it. `fails`: tried. `missing`: not listed. */
-  verdict: z.enum(['works', 'listed', 'fails', 'missing']),
-  /** Why it fails or is missing; empty otherwise. */
+  /**
+   * `works`: tried and timed. `listed`: not tried, but the token lists it. `fails`: tried. `missing`: not listed.
+   * `sealed`: the token cannot hold this key as a key: it would be encrypted to the token and used in the keyholder.
+   */
+  verdict: z.enum(['works', 'listed', 'fails', 'missing', 'sealed']),
+  /** Why it fails, is missing or sealed; empty otherwise. */
   reason: z.string(),
 });
 

@@ -1,7 +1,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import type { Cryptoki } from '../cryptoki.ts';
-import { hmac, MAC_BYTES } from '../hmac.ts';
+import { macs } from '../held-key.ts';
+import { MAC_BYTES } from '../hmac.ts';
 import type { Kek } from './profile.ts';
 
 const PURPOSE = Buffer.from('sallyport wrap v1\0', 'latin1');
@@ -10,7 +11,7 @@ const OVERHEAD = 1 + MAC_BYTES;
 /**
  * Ties a sealed DEK to its AAD where the wrapping mechanism takes none, and proves that it was wrapped here (whoever
  * knows a public key could wrap a DEK of his own under it): format (1) ‖ sealed ‖ tag (32), the tag being HMAC-SHA-256
- * of purpose ‖ format ‖ length of AAD (u32, big-endian) ‖ AAD ‖ sealed under the KEK version's own HMAC key, in the HSM.
+ * of purpose ‖ format ‖ length of AAD (u32, big-endian) ‖ AAD ‖ sealed under the KEK version's own HMAC key.
  */
 export function bind(token: Cryptoki, kek: Kek, format: number, sealed: Buffer, aad: Buffer): Buffer {
   const bound = Buffer.alloc(1 + sealed.length + MAC_BYTES);
@@ -39,5 +40,7 @@ function tag(token: Cryptoki, kek: Kek, format: number, sealed: Buffer, aad: Buf
   head[0] = format;
   head.writeUInt32BE(aad.length, 1);
   const message = Buffer.concat([PURPOSE, head, aad, sealed]);
-  return hmac(token, kek.bind, message, Buffer.allocUnsafeSlow(MAC_BYTES));
+  const [made] = macs(token, kek.bind, [message]);
+  if (!made) throw new TypeError('no HMAC was made');
+  return made;
 }

@@ -1,6 +1,7 @@
 import type { Handle } from 'pkcs11js';
 import type { Cryptoki } from '../cryptoki.ts';
 import type { Naming } from '../generate.ts';
+import type { HeldKey } from '../held-key.ts';
 
 /** One version of the KEK in the token: one profile's, and used by that profile alone. */
 export interface Kek {
@@ -10,7 +11,7 @@ export interface Kek {
   /** Of a pair: what DEKs are encrypted to, read and proven when the token was opened. As the profile takes it. */
   readonly publicKey: Buffer | undefined;
   /** The HMAC key of profiles that cannot authenticate the AAD themselves. */
-  readonly bind: Handle | undefined;
+  readonly bind: HeldKey | undefined;
 }
 
 /**

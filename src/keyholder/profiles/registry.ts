@@ -7,6 +7,7 @@ import { aesKwp } from './aes-kwp.ts';
 import { cloudHsmGcm } from './cloudhsm-gcm.ts';
 import { ecdhHpke } from './ecdh-hpke.ts';
 import type { Profile } from './profile.ts';
+import { bound } from './public-key.ts';
 import { rsaOaepSha1, rsaOaepSha256 } from './rsa-oaep.ts';
 import { yubiHsmCcm } from './yubihsm-ccm.ts';
 
@@ -21,9 +22,9 @@ export const PROFILES: readonly Profile[] = [
   aesCcm,
   yubiHsmCcm,
   aesKwp,
-  rsaOaepSha256,
-  ecdhHpke,
-  rsaOaepSha1,
+  bound(rsaOaepSha256),
+  bound(ecdhHpke),
+  bound(rsaOaepSha1),
 ];
 
 /** The profile called `name`. Throws invalid_argument. */

@@ -21,7 +21,7 @@ export const yubiHsmCcm: Profile = {
   name: 'yubihsm-ccm',
   format: FORMAT,
   summary: "AES-256-CCM by YubiHSM 2's wrap-data, bound by HMAC",
-  mechanisms: [[pkcs11.CKM_GENERIC_SECRET_KEY_GEN], [CKM_YUBICO_AES_CCM_WRAP], [pkcs11.CKM_SHA256_HMAC]],
+  mechanisms: [[pkcs11.CKM_GENERIC_SECRET_KEY_GEN], [CKM_YUBICO_AES_CCM_WRAP]],
   kek: 'secret',
   binds: true,
   randomised: true,
