@@ -1,16 +1,29 @@
+import type { IncomingMessage } from 'node:http';
+import { finished } from 'node:stream/promises';
 import type { FastifyInstance } from 'fastify';
 import { ZodError } from 'zod';
 import { SallyportError } from '../../errors.ts';
 
+const DRAIN_MS = 1000;
+
 /** Makes every failure of `app` an answer `{code, message}` with the code's status, and nothing of its inside. */
 export function answerErrors(app: FastifyInstance): void {
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler(async (error, request, reply) => {
     const { code, message, status } = describe(error);
+    // Closed with bytes of the body unread, the socket would be reset, and the caller fail before it reads the answer.
+    await drained(request.raw);
     return reply.status(status).send({ code, message });
   });
   app.setNotFoundHandler((_request, reply) => {
     return reply.status(404).send({ code: 'not_found', message: 'The vault has no such address.' });
   });
+}
+
+/** Resolves once `request` has been read to its end, or at the latest after a second. */
+async function drained(request: IncomingMessage): Promise<void> {
+  if (request.complete || request.destroyed) return;
+  request.resume();
+  await finished(request, { signal: AbortSignal.timeout(DRAIN_MS) }).catch(() => undefined);
 }
 
 function describe(error: unknown): SallyportError {
