@@ -18,6 +18,8 @@ export interface AgentSide {
   readonly token: Buffer;
   /** How a request to this host and port names them. */
   readonly authority: string;
+  /** Whether the request in hand is one of gRPC, which needs HTTP/2 all the way. */
+  readonly grpc: boolean;
   /**
    * Writes to the agent; false where it should wait for `agentDrained`. `wiped` is zeroed once the bytes have been
    * encrypted: they may have held a credential before it was overwritten.

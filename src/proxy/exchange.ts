@@ -13,7 +13,7 @@ import type { Refusal } from './policy/refusal.ts';
 import { asSallyportError, problemResponse } from './problem.ts';
 import { Relay } from './relay.ts';
 import type { Lease } from './secrets/hot-secrets.ts';
-import type { UpstreamConnection } from './upstream/pool.ts';
+import type { UpstreamConnection, UpstreamKey } from './upstream/pool.ts';
 import { webSocketAccept } from './websocket/handshake.ts';
 import { Unframed } from './websocket/unframed.ts';
 import { secretKey, type Worker } from './worker.ts';
@@ -184,13 +184,19 @@ export class Exchange {
     return this.#worker.stages.secrets.get(secretKey(rule.credential, rule.version));
   }
 
-  #destination(rule: Rule) {
+  #destination(rule: Rule): UpstreamKey {
+    const { host, port, agent, scheme, grpc } = this.tunnel;
+    const identity = `${rule.credential} ${rule.version}`;
+    // A WebSocket is begun in HTTP/1.1.
+    if ((rule.http2 || grpc) && scheme === 'https' && !this.head.connection.includes('upgrade')) {
+      return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+    }
     return {
-      plain: this.tunnel.scheme === 'http',
-      host: this.tunnel.host,
-      port: this.tunnel.port,
-      agent: this.tunnel.agent,
-      identity: `${rule.credential} ${rule.version}`,
+      plain: scheme === 'http',
+      host,
+      port,
+      agent,
+      identity,
     };
   }
 

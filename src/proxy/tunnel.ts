@@ -39,6 +39,7 @@ export interface Place {
 export class Tunnel implements AgentSide {
   readonly worker: Worker;
   readonly agent: string;
+  readonly grpc = false;
   /** Of the request in hand, as are host, port and token. */
   scheme: Scheme = 'https';
   host: string;

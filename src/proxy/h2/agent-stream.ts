@@ -8,6 +8,7 @@ import { asSallyportError, problemResponse } from '../problem.ts';
 import type { Tunnel } from '../tunnel.ts';
 import type { Worker } from '../worker.ts';
 import { Answer } from './answer.ts';
+import { properEnd } from './proper-end.ts';
 import { type TranslatedHead, translateHead } from './request-head.ts';
 
 const {
@@ -24,6 +25,8 @@ export class AgentStream implements AgentSide {
   readonly #stream: http2.ServerHttp2Stream;
   readonly #answer: Answer;
   #exchange: Exchange | undefined;
+  /** Whether the request is one of gRPC, which needs HTTP/2 all the way. */
+  grpc = false;
   #chunked = false;
   #trailers = '';
   #reading = false;
@@ -38,9 +41,10 @@ export class AgentStream implements AgentSide {
     stream.on('trailers', (_headers, _flags, fields: readonly string[]) => {
       for (let i = 0; i < fields.length; i += 2) this.#trailers += `${fields[i]}: ${fields[i + 1]}\r\n`;
     });
+    const isProper = properEnd(stream);
     stream.on('end', () => {
-      this.#ended = true;
-      if (this.#reading) this.#finishBody();
+      this.#ended = isProper();
+      if (this.#ended && this.#reading) this.#finishBody();
     });
   }
 
@@ -88,6 +92,9 @@ export class AgentStream implements AgentSide {
       return this.#refuse(error);
     }
     this.#chunked = head.chunked;
+    this.grpc = fields.some(
+      (value, i) => fields[i - 1] === 'content-type' && value.startsWith('application/grpc'),
+    );
     this.#exchange = new Exchange(this, reader.head, misdirected);
     this.#exchange.start();
   }

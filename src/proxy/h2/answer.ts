@@ -4,6 +4,7 @@ import { createBodyReader } from '../http/body.ts';
 import type { BodyReader, ResponseHead } from '../http/message.ts';
 import { ResponseReader } from '../http/response.ts';
 import { Unframed } from '../websocket/unframed.ts';
+import { grouped, trailersOf } from './trailers.ts';
 
 /** What an exchange passes on is bounded by its own limits for what a server sends; this is above them. */
 const LIMITS = { headBytes: 512 * 1024, headFields: 1_000, targetBytes: 0 };
@@ -65,7 +66,7 @@ export class Answer {
       const fields = [':status', String(status), ...fieldsOf(head, false)];
       this.#body = createBodyReader(framing, 'response', LIMITS);
       this.#ended = endStream;
-      this.#stream.on('wantTrailers', () => this.#sendTrailers());
+      this.#stream.on('wantTrailers', () => this.#stream.sendTrailers(trailersOf(this.#trailers)));
       const options = { ...NO_DATE, endStream, waitForTrailers: framing.kind === 'chunked' };
       this.#stream.respond(fields, options);
     }
@@ -84,14 +85,6 @@ export class Answer {
     else this.#stream.end();
     return true;
   }
-
-  #sendTrailers(): void {
-    const fields = this.#trailers.split('\r\n').flatMap((line) => {
-      const colon = line.indexOf(':');
-      return colon < 0 ? [] : [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-    });
-    this.#stream.sendTrailers(grouped(fields));
-  }
 }
 
 /** Names in lower case and values by turns, without those that HTTP/2 has no place for. */
@@ -103,16 +96,6 @@ function fieldsOf({ bytes, fields: { count, offsets } }: ResponseHead, switched:
     fields.push(name, bytes.toString('latin1', offsets[4 * i + 2], offsets[4 * i + 3]));
   }
   return fields;
-}
-
-/** The same as an object, which is how trailers and interim answers are taken. */
-function grouped(fields: readonly string[]): http2.OutgoingHttpHeaders {
-  const byName: Record<string, string[]> = Object.create(null);
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] ?? '';
-    byName[name] = [...(byName[name] ?? []), fields[i + 1] ?? ''];
-  }
-  return byName;
 }
 
 function contentOf(bytes: Buffer, ranges: readonly number[]): Buffer {
