@@ -7,6 +7,7 @@ import { ServerStream } from './server-stream.ts';
 /** As many as most servers allow; where one allows fewer, its own number counts. */
 const STREAMS = 100;
 const WINDOW = 1024 * 1024;
+const SETTINGS_MS = 5_000;
 const HEAD_BYTES = 256 * 1024;
 const HEAD_FIELDS = 500;
 
@@ -116,7 +117,7 @@ export class ServerSessions<O extends SessionOrigin> {
     return opening;
   }
 
-  #begin(key: string, origin: O, socket: tls.TLSSocket): Entry<O> {
+  async #begin(key: string, origin: O, socket: tls.TLSSocket): Promise<Entry<O>> {
     if (socket.alpnProtocol !== 'h2') {
       socket.destroy();
       const why =
@@ -132,6 +133,7 @@ export class ServerSessions<O extends SessionOrigin> {
     session.setTimeout(this.#idleTimeoutMs, () => {
       if (entry.streams === 0) session.close();
     });
+    await settled(session); // before that it is not known how many requests it takes at once
     const entries = this.#entries.get(key) ?? new Set();
     this.#entries.set(key, entries.add(entry));
     return entry;
@@ -142,4 +144,20 @@ export class ServerSessions<O extends SessionOrigin> {
     entries?.delete(entry);
     if (entries?.size === 0) this.#entries.delete(key);
   }
+}
+
+/** Waits for the server's settings, which are the first that it sends. Throws upstream_closed. */
+function settled(session: http2.ClientHttp2Session): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => session.destroy(), SETTINGS_MS);
+    session.once('remoteSettings', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    session.once('close', () => {
+      clearTimeout(timer);
+      const why = 'The server closed the connection before it was set up; the key is healthy. Try again.';
+      reject(new SallyportError('upstream_closed', why));
+    });
+  });
 }

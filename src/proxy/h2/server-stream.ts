@@ -13,12 +13,7 @@ import { trailersOf } from './trailers.ts';
 
 /** What is written here was read by the same reader with tighter limits, but for what was put in. */
 const LIMITS = { headBytes: 2 * 1024 * 1024, headFields: 11_000, targetBytes: 128 * 1024 };
-const {
-  NGHTTP2_FLAG_END_STREAM,
-  NGHTTP2_STREAM_STATE_OPEN,
-  NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL,
-  NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE,
-} = http2.constants;
+const { NGHTTP2_FLAG_END_STREAM } = http2.constants;
 
 type Callback = (error?: Error | null) => void;
 
@@ -33,6 +28,8 @@ export class ServerStream extends Duplex {
   readonly #sensitive: readonly string[];
   readonly #reader = new RequestReader(LIMITS);
   #stream: http2.ClientHttp2Stream | undefined;
+  /** Whether the server has ended its side. */
+  #isProper: () => boolean = () => false;
   #method = '';
   #body: BodyReader | undefined;
   #requestTrailers = '';
@@ -81,6 +78,7 @@ export class ServerStream extends Duplex {
     const stream = this.#session.request(fields, options);
     this.#stream = stream;
     const isProper = properEnd(stream);
+    this.#isProper = isProper;
     stream.on('wantTrailers', () => stream.sendTrailers(trailersOf(this.#requestTrailers)));
     stream.on('headers', (_headers, _flags, raw: string[]) => this.#onHead(raw, false));
     stream.on('response', (_headers, flags, raw: string[]) => {
@@ -154,14 +152,8 @@ export class ServerStream extends Duplex {
    */
   #cancel(): void {
     const stream = this.#stream;
-    if (!stream || stream.closed) return;
-    const { state } = stream.state;
-    const goesOn =
-      stream.pending ||
-      state === NGHTTP2_STREAM_STATE_OPEN ||
-      state === NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL ||
-      (state === NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE && !this.#body?.done);
-    if (goesOn) stream.destroy(new Error('cancelled'));
+    if (!stream || stream.closed || (this.#body?.done && this.#isProper())) return;
+    stream.destroy(new Error('cancelled'));
   }
 }
 
