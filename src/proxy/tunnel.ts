@@ -108,11 +108,11 @@ export class Tunnel implements AgentSide {
     this.#closeNotify = new CloseNotify(socket, under);
     socket.on('error', () => this.destroy());
     socket.on('close', () => this.destroy());
+    socket.on('end', () => this.#onEnd());
   }
 
   #speakHttp1(socket: net.Socket): void {
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
-    socket.on('end', () => this.#onEnd());
     socket.on('drain', () => this.#exchange?.agentDrained());
   }
 
@@ -127,7 +127,6 @@ export class Tunnel implements AgentSide {
 
   #speakHttp2(socket: tls.TLSSocket): void {
     this.#http2 = new AgentSession(this, socket, this.#misdirected);
-    socket.on('end', () => this.destroy()); // each stream ends by itself: this is the agent going
   }
 
   /** The agent has been told that this ends, and has a moment to hear it. */
@@ -271,6 +270,8 @@ export class Tunnel implements AgentSide {
 
   #onEnd(): void {
     this.#ended = true;
+    // Over HTTP/2 each request ends by itself: this is the agent going, as it is before there is a protocol.
+    if (this.#http2 || this.#phase === 'handshake') return this.destroy();
     if (!this.#exchange) return this.#close();
     // A whole request is answered still, where the agent said that it only sends no more (half-close). Who says so
     // within an answer wants no more of it.
