@@ -100,7 +100,7 @@ async function prepare(): Promise<void> {
 }
 
 async function show(upstream: DemoUpstream, server: Server): Promise<void> {
-  const { stderr } = await run(['sallyport', 'curl', '-sSv', '-o', '/dev/null', URL_ASKED]);
+  const { stderr } = await run(['sallyport', 'curl', '--http1.1', '-sSv', '-o', '/dev/null', URL_ASKED]);
   const sent = sentInTunnel(stderr);
   const received = upstream.lastHead().replaceAll('\r\n', '\n');
   const direct = await median([

@@ -98,6 +98,11 @@ const Definition = z.strictObject({
   fields: z.array(Field).min(1, 'declare at least one field').max(32),
   /** Whether the credential may go out over plain http too, at the ports that the hosts name. */
   plain_http: z.boolean().default(false),
+  /**
+   * Whether its servers are spoken to over HTTP/2. Only where they know no HTTP/1.1: over HTTP/2 the credential becomes
+   * a string in the worker. Requests of gRPC go over HTTP/2 anyway.
+   */
+  http2: z.boolean().default(false),
   limits: z
     .strictObject({
       /** The largest body of a request, in bytes; null: what the settings of serve say. */

@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 
 /**
@@ -17,7 +18,7 @@ export class CloseNotify {
   #looking = false;
 
   /** `raw`: the TCP socket under `socket`, where it has one of its own. Without TLS every end counts as announced. */
-  constructor(socket: net.Socket, raw?: net.Socket) {
+  constructor(socket: Duplex, raw?: net.Socket) {
     this.#secure = socket instanceof tls.TLSSocket;
     this.#counter = raw ?? tcpHandle(socket);
   }
@@ -45,7 +46,7 @@ export class CloseNotify {
 }
 
 /** A socket that tls.connect opened itself has no TCP socket below it, only that one's handle, which is not public. */
-function tcpHandle(socket: net.Socket): { readonly bytesRead: number } | undefined {
+function tcpHandle(socket: Duplex): { readonly bytesRead: number } | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   const parent: unknown =
     typeof handle === 'object' && handle !== null ? Reflect.get(handle, '_parent') : undefined;

@@ -1,5 +1,6 @@
 import type { Rule } from '../channel/messages/policy.ts';
 import { SallyportError } from '../errors.ts';
+import type { AgentSide } from './agent-side.ts';
 import { isFor, originForm } from './authority.ts';
 import { createBodyReader } from './http/body.ts';
 import { findField } from './http/find-field.ts';
@@ -12,8 +13,7 @@ import type { Refusal } from './policy/refusal.ts';
 import { asSallyportError, problemResponse } from './problem.ts';
 import { Relay } from './relay.ts';
 import type { Lease } from './secrets/hot-secrets.ts';
-import type { Tunnel } from './tunnel.ts';
-import type { UpstreamConnection } from './upstream/pool.ts';
+import type { UpstreamConnection, UpstreamKey } from './upstream/pool.ts';
 import { webSocketAccept } from './websocket/handshake.ts';
 import { Unframed } from './websocket/unframed.ts';
 import { secretKey, type Worker } from './worker.ts';
@@ -40,7 +40,7 @@ const SETTLE_TURNS = 3;
  * written, and only then forwarded. Every way out passes #finish, which ends the lease and completes the record.
  */
 export class Exchange {
-  readonly tunnel: Tunnel;
+  readonly tunnel: AgentSide;
   readonly head: RequestHead;
   readonly #worker: Worker;
   readonly #path: string;
@@ -70,13 +70,18 @@ export class Exchange {
   /** When the agent's body last moved on; infinite while the agent is not the one to wait for. */
   #bodyMovedAt = Number.POSITIVE_INFINITY;
 
-  constructor(tunnel: Tunnel, head: RequestHead, misdirected: boolean) {
+  constructor(tunnel: AgentSide, head: RequestHead, misdirected: boolean) {
     this.tunnel = tunnel;
     this.head = head;
     this.#worker = tunnel.worker;
     this.#misdirected = misdirected;
     this.#path = head.method === 'CONNECT' ? '' : splitPath(head.bytes, head.targetStart, head.targetEnd);
     this.#body = createBodyReader(head.framing, 'request', tunnel.worker.settings.limits);
+  }
+
+  /** Whether it has ended, one way or another. */
+  get over(): boolean {
+    return this.#over;
   }
 
   /** Whether the request's body is not whole yet. */
@@ -179,13 +184,19 @@ export class Exchange {
     return this.#worker.stages.secrets.get(secretKey(rule.credential, rule.version));
   }
 
-  #destination(rule: Rule) {
+  #destination(rule: Rule): UpstreamKey {
+    const { host, port, agent, scheme, grpc } = this.tunnel;
+    const identity = `${rule.credential} ${rule.version}`;
+    // A WebSocket is begun in HTTP/1.1.
+    if ((rule.http2 || grpc) && scheme === 'https' && !this.head.connection.includes('upgrade')) {
+      return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+    }
     return {
-      plain: this.tunnel.scheme === 'http',
-      host: this.tunnel.host,
-      port: this.tunnel.port,
-      agent: this.tunnel.agent,
-      identity: `${rule.credential} ${rule.version}`,
+      plain: scheme === 'http',
+      host,
+      port,
+      agent,
+      identity,
     };
   }
 

@@ -11,6 +11,7 @@ export type Limit =
   | 'slow_head'
   | 'slow_body'
   | 'body_size'
+  | 'http2_flood'
   | 'idle';
 
 /** What this worker counts, from its start. Each is a whole number that only grows. */

@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts';
 import { allocateSecret } from '../secret-buffer.ts';
+import type { AgentSide } from './agent-side.ts';
 import { CloseNotify } from './close-notify.ts';
 import type { Exchange } from './exchange.ts';
 import { createBodyReader } from './http/body.ts';
@@ -8,7 +9,6 @@ import { ResponseReader } from './http/response.ts';
 import { asSallyportError } from './problem.ts';
 import { strip, withClose } from './response-head.ts';
 import { Scrubber } from './scrub/scrubber.ts';
-import type { Tunnel } from './tunnel.ts';
 import type { UpstreamConnection, UpstreamHandler } from './upstream/pool.ts';
 import { WebSocketFrames } from './websocket/frames.ts';
 import { isSwitch, switchedHead } from './websocket/handshake.ts';
@@ -26,7 +26,7 @@ const NOTHING = Buffer.alloc(0);
  */
 export class Relay implements UpstreamHandler {
   readonly #exchange: Exchange;
-  readonly #tunnel: Tunnel;
+  readonly #tunnel: AgentSide;
   readonly #upstream: UpstreamConnection;
   readonly #reader: ResponseReader;
   readonly #scrubber: Scrubber;
@@ -47,7 +47,7 @@ export class Relay implements UpstreamHandler {
 
   constructor(
     exchange: Exchange,
-    tunnel: Tunnel,
+    tunnel: AgentSide,
     upstream: UpstreamConnection,
     targets: { readonly leased: Buffer[]; readonly owned: Buffer[] },
   ) {

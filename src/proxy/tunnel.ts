@@ -1,9 +1,11 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import { SallyportError } from '../errors.ts';
+import type { AgentSide } from './agent-side.ts';
 import { authorityText, type Scheme } from './authority.ts';
 import { CloseNotify } from './close-notify.ts';
 import { Exchange } from './exchange.ts';
+import { AgentSession } from './h2/agent-session.ts';
 import type { RequestHead } from './http/message.ts';
 import { RequestReader } from './http/request.ts';
 import { canonicalHost } from './http/target.ts';
@@ -15,6 +17,7 @@ import type { Worker } from './worker.ts';
 const MAX_HELD = 64 * 1024;
 const MAX_HELD_CHUNKS = 64;
 const LINGER_MS = 1_000;
+const PROTOCOLS = ['h2', 'http/1.1'];
 /** An agent that ended its side is looked for: the first write to one that has gone brings a reset, the next fails. */
 const PROBES = 3;
 const PROBE_MS = 35;
@@ -33,9 +36,10 @@ export interface Place {
  * One agent's way to one host and port, TLS ended here: reads requests one after another, each an Exchange, answers
  * in order. Rights are not decided here: every request is. Without TLS, each request may say itself where it goes.
  */
-export class Tunnel {
+export class Tunnel implements AgentSide {
   readonly worker: Worker;
   readonly agent: string;
+  readonly grpc = false;
   /** Of the request in hand, as are host, port and token. */
   scheme: Scheme = 'https';
   host: string;
@@ -50,6 +54,8 @@ export class Tunnel {
   #closeNotify: CloseNotify | undefined;
   readonly #reader: RequestReader;
   #exchange: Exchange | undefined;
+  /** In place of reader and exchange where the agent speaks HTTP/2. */
+  #http2: AgentSession | undefined;
   #held: Buffer | undefined;
   #heldChunks = 0;
   #phase: Phase = 'handshake';
@@ -79,7 +85,7 @@ export class Tunnel {
 
   /** Takes the connection over, its CONNECT answered. */
   open(raw: net.Socket, secureContext: tls.SecureContext): void {
-    const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
+    const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: PROTOCOLS });
     raw.on('error', () => this.destroy());
     raw.on('close', () => this.destroy());
     socket.on('secure', () => this.#secured(socket));
@@ -92,6 +98,7 @@ export class Tunnel {
     this.#placeOf = placeOf;
     this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
     this.#take(socket, undefined);
+    this.#speakHttp1(socket);
     socket.resume();
   }
 
@@ -101,8 +108,11 @@ export class Tunnel {
     this.#closeNotify = new CloseNotify(socket, under);
     socket.on('error', () => this.destroy());
     socket.on('close', () => this.destroy());
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('end', () => this.#onEnd());
+  }
+
+  #speakHttp1(socket: net.Socket): void {
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('drain', () => this.#exchange?.agentDrained());
   }
 
@@ -111,6 +121,24 @@ export class Tunnel {
     const name: unknown = Reflect.get(socket, 'servername');
     this.#misdirected = typeof name === 'string' && name !== '' && !this.#isOurHost(name);
     this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
+    if (socket.alpnProtocol === 'h2') this.#speakHttp2(socket);
+    else this.#speakHttp1(socket);
+  }
+
+  #speakHttp2(socket: tls.TLSSocket): void {
+    this.#http2 = new AgentSession(this, socket, this.#misdirected);
+  }
+
+  /** The agent has been told that this ends, and has a moment to hear it. */
+  linger(): void {
+    this.#await('closing', LINGER_MS);
+  }
+
+  /** A request over HTTP/2 has begun or ended. */
+  streamsChanged(): void {
+    if (this.#phase === 'closing') return;
+    if (this.#http2?.busy) this.#await('exchange', Number.POSITIVE_INFINITY);
+    else this.#await('idle', this.worker.settings.limits.idleTimeoutMs);
   }
 
   #isOurHost(name: string): boolean {
@@ -234,13 +262,16 @@ export class Tunnel {
   /** Ends our side, reading on for a moment so that unread bytes do not reset the answer away. */
   #close(): void {
     this.#held = undefined;
-    this.#await('closing', LINGER_MS);
+    this.linger();
+    if (this.#http2) return this.#http2.close();
     this.#socket?.end();
     this.#socket?.resume();
   }
 
   #onEnd(): void {
     this.#ended = true;
+    // Over HTTP/2 each request ends by itself: this is the agent going, as it is before there is a protocol.
+    if (this.#http2 || this.#phase === 'handshake') return this.destroy();
     if (!this.#exchange) return this.#close();
     // A whole request is answered still, where the agent said that it only sends no more (half-close). Who says so
     // within an answer wants no more of it.
@@ -269,6 +300,7 @@ export class Tunnel {
 
   checkDeadlines(now: number): void {
     this.#exchange?.checkDeadlines(now);
+    this.#http2?.checkDeadlines(now);
     if (now < this.#deadline) return;
     const { metrics } = this.worker;
     if (this.#phase === 'head') {
@@ -287,13 +319,15 @@ export class Tunnel {
   /** A new policy is in force: an agent without a right to be here is cut off, and so is a stream without one. */
   recheck(): void {
     const agent = authenticate(this.worker.policy, this.#agentName, this.token);
+    this.#http2?.recheck();
     if (agent?.id === this.agent && !this.#exchange?.policyChanged()) return;
     this.#exchange?.revoked();
     this.destroy();
   }
 
   drain(): void {
-    if (!this.#exchange) this.#close();
+    if (this.#http2?.busy) this.#http2.close();
+    else if (!this.#exchange) this.#close();
   }
 
   /** Resets the connection: for an answer that is cut and whose framing does not show it. */
@@ -309,6 +343,7 @@ export class Tunnel {
     this.worker.dismiss(this);
     this.#exchange?.agentGone();
     this.#exchange = undefined;
+    this.#http2?.destroy();
     this.#socket?.destroy();
     this.#held = undefined;
     this.token.fill(0);

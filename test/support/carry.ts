@@ -39,7 +39,7 @@ export const INJECTED = `Accept-Encoding: identity\r\nAuthorization: Bearer ${SE
 export class Carrier {
   readonly worker: TestWorker;
   readonly #server: TlsServer;
-  readonly #waiting = new Map<string, (wire: Wire) => void>();
+  readonly #waiting = new Map<string, ((wire: Wire) => void)[]>();
   readonly #accepted = new Map<string, Wire[]>();
 
   private constructor(worker: TestWorker, server: TlsServer) {
@@ -75,7 +75,9 @@ export class Carrier {
     if (accepted) return Promise.resolve(accepted);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`no connection to ${host}`)), 3_000);
-      this.#waiting.set(host, (wire) => {
+      const waiting = this.#waiting.get(host) ?? [];
+      this.#waiting.set(host, waiting);
+      waiting.push((wire) => {
         clearTimeout(timer);
         resolve(wire);
       });
@@ -85,8 +87,7 @@ export class Carrier {
   #accept(socket: tls.TLSSocket): void {
     const host = String(Reflect.get(socket, 'servername'));
     const wire = new Wire(socket);
-    const waiting = this.#waiting.get(host);
-    this.#waiting.delete(host);
+    const waiting = this.#waiting.get(host)?.shift();
     if (waiting) waiting(wire);
     else this.#accepted.set(host, [...(this.#accepted.get(host) ?? []), wire]);
   }

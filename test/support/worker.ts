@@ -227,6 +227,7 @@ function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
     paths: [],
     inject: [{ in: 'header', name: 'Authorization', value: 'Bearer {token}' }],
     plainHttp: false,
+    http2: false,
     bodyBytes: null,
     integrity: null,
     ...rest,

@@ -34,6 +34,8 @@ export const Rule = z.strictObject({
   inject: z.array(Injection),
   /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
   plainHttp: z.boolean(),
+  /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */
+  http2: z.boolean(),
   /** The service's own limit of a request's body, in bytes; null: the one of the settings. */
   bodyBytes: z.number().int().nullable(),
   /** Set where a row behind this rule failed authentication: the rule refuses with `integrity_failed`. */

@@ -28,6 +28,7 @@ export const PASSED: Rule = {
   paths: [],
   inject: [],
   plainHttp: true,
+  http2: false,
   bodyBytes: null,
   integrity: null,
 };

@@ -1,5 +1,9 @@
 import type net from 'node:net';
+import type { Duplex } from 'node:stream';
+import type tls from 'node:tls';
 import { SallyportError } from '../../errors.ts';
+import { ServerSessions } from '../h2/server-sessions.ts';
+import { ServerStream } from '../h2/server-stream.ts';
 import type { AddressGuard } from './address-guard.ts';
 import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
@@ -26,6 +30,8 @@ export interface UpstreamKey {
   readonly identity: string;
   /** Without TLS; never the same connection as with it. */
   readonly plain?: boolean;
+  /** Over HTTP/2; named: the fields that hold a credential, in lower case. */
+  readonly http2?: readonly string[];
 }
 
 export interface PoolLimits {
@@ -63,6 +69,7 @@ export class UpstreamPool {
   readonly #limits: PoolLimits;
   readonly #idle: IdleConnections;
   readonly #open = new Map<UpstreamConnection, Origin>();
+  readonly #http2: ServerSessions<Origin>;
   #trust: Trust;
   #closed = false;
 
@@ -75,6 +82,7 @@ export class UpstreamPool {
     });
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#idle = new IdleConnections(this.#limits.idleTimeoutMs, this.#limits.maxIdle);
+    this.#http2 = new ServerSessions(this.#limits);
     this.#trust = createTrust(options.ca);
   }
 
@@ -105,10 +113,30 @@ export class UpstreamPool {
   /** A new connection. Throws what Connector.connect does; `draining` once the pool is closed. */
   async open(key: UpstreamKey, signal?: AbortSignal): Promise<UpstreamConnection> {
     if (this.#closed) throw draining();
-    const trust = this.#trust;
     const text = keyText(key);
     const origin: Origin = { text, identity: key.identity, openedAt: performance.now(), retired: false };
     if (key.plain) return this.#adopt(await this.#connector.connectPlain(key, signal), origin, key);
+    if (key.http2) return this.#openStream(key, key.http2, text, origin);
+    return this.#adopt(await this.#connect(key, text, origin, signal), origin, key);
+  }
+
+  /** A request's place on a connection that it shares: nobody's abort ends the opening for the others. */
+  async #openStream(key: UpstreamKey, sensitive: readonly string[], text: string, origin: Origin) {
+    const opened = await this.#http2.open(text, sensitive, origin, () => this.#connect(key, text, origin));
+    const connection = this.#adopt(opened.stream, opened.origin, key);
+    connection.reused = opened.reused;
+    return connection;
+  }
+
+  /** A new TLS connection, resumed where that can be. */
+  async #connect(
+    key: UpstreamKey,
+    text: string,
+    origin: Origin,
+    signal?: AbortSignal,
+  ): Promise<tls.TLSSocket> {
+    if (this.#closed) throw draining();
+    const trust = this.#trust;
     let resumed = trust.sessions.take(text);
     const from = resumed;
     // A server may send tickets as long as the connection lives: those of a retired one are not kept.
@@ -118,19 +146,28 @@ export class UpstreamPool {
     };
     const { host, port, agent } = key;
     const { secureContext } = trust;
+    const protocol = key.http2 ? 'h2' : 'http/1.1';
     try {
-      const target = { host, port, agent, secureContext, session: resumed?.session, onSession };
+      const target = {
+        host,
+        port,
+        agent,
+        secureContext,
+        protocol,
+        session: resumed?.session,
+        onSession,
+      } as const;
       const socket = await this.#connector.connect(target, signal);
       if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
         trust.sessions.put(text, resumed); // unlike a ticket of TLS 1.3, it serves many times
         resumed = undefined;
       }
-      if (!this.#closed && this.#trust === trust) return this.#adopt(socket, origin, key);
+      if (!this.#closed && this.#trust === trust) return socket;
       socket.destroy();
     } finally {
       resumed?.session.fill(0);
     }
-    return this.open(key, signal); // what was trusted has changed meanwhile
+    return this.#connect(key, text, origin, signal); // what was trusted has changed meanwhile
   }
 
   /** A connection of its own, for bytes that are passed on unseen. Throws like `open`. */
@@ -160,10 +197,11 @@ export class UpstreamPool {
   close(): void {
     this.#closed = true;
     for (const connection of this.#open.keys()) connection.socket.destroy();
+    this.#http2.close();
     this.#trust.sessions.drop('');
   }
 
-  #adopt(socket: net.Socket, origin: Origin, key: UpstreamKey): UpstreamConnection {
+  #adopt(socket: Duplex, origin: Origin, key: UpstreamKey): UpstreamConnection {
     if (socket.destroyed) throw unreachable(key, new Error('the server closed it at once'));
     const connection = new UpstreamConnection(
       socket,
@@ -178,7 +216,8 @@ export class UpstreamPool {
   }
 
   #keep(connection: UpstreamConnection, origin: Origin): void {
-    if (origin.retired || this.#closed || !this.#isYoung(connection)) connection.destroy();
+    const isOnce = connection.socket instanceof ServerStream;
+    if (isOnce || origin.retired || this.#closed || !this.#isYoung(connection)) connection.destroy();
     else this.#idle.put(origin.text, connection);
   }
 
@@ -193,12 +232,13 @@ export class UpstreamPool {
       origin.retired = true;
       this.#idle.discard(connection);
     }
+    this.#http2.retire(isMeant);
   }
 }
 
 /** The identity first, so that `forget` finds what is its own; no part contains a space. */
-function keyText({ host, port, agent, identity, plain }: UpstreamKey): string {
-  return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}`;
+function keyText({ host, port, agent, identity, plain, http2 }: UpstreamKey): string {
+  return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}${http2 ? ' h2' : ''}`;
 }
 
 function draining(): SallyportError {

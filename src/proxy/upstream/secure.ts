@@ -9,6 +9,8 @@ export interface SecureTarget {
   readonly host: string;
   readonly port: number;
   readonly secureContext: tls.SecureContext;
+  /** The protocol to ask for (ALPN). */
+  readonly protocol?: 'http/1.1' | 'h2';
   /** A session of an earlier, verified connection to this very target: resumed, it is not verified again. */
   readonly session?: Buffer | undefined;
   /**
@@ -33,7 +35,7 @@ export function openSecure(
       validTo = Date.parse(certificate.valid_to);
       return tls.checkServerIdentity(target.host, certificate);
     },
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: [target.protocol ?? 'http/1.1'],
     ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
     ...(target.session ? { session: target.session } : {}),
   });

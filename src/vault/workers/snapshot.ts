@@ -127,6 +127,7 @@ export class SnapshotCompiler {
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
         plainHttp: definition.plain_http,
+        http2: definition.http2,
         bodyBytes: definition.limits.body_bytes,
         integrity: version ? null : gone,
       };

@@ -18,6 +18,7 @@ function rule(id: string, { hosts = ['api.example.com'], ...rest }: Partly = {})
     paths: [],
     inject: [],
     plainHttp: false,
+    http2: false,
     bodyBytes: null,
     integrity: null,
     ...rest,

@@ -1,0 +1,41 @@
+import type { Buffer } from 'node:buffer';
+import type { Scheme } from './authority.ts';
+import type { Worker } from './worker.ts';
+
+/**
+ * The agent's end of an exchange: a tunnel that speaks HTTP/1.1, or a stream of HTTP/2. What it is given to write are
+ * the bytes of an HTTP/1.1 response, whole heads first.
+ */
+export interface AgentSide {
+  readonly worker: Worker;
+  /** The agent's id. */
+  readonly agent: string;
+  readonly agentName: string;
+  /** Where the request in hand goes, and the token that it was sent with. */
+  readonly scheme: Scheme;
+  readonly host: string;
+  readonly port: number;
+  readonly token: Buffer;
+  /** How a request to this host and port names them. */
+  readonly authority: string;
+  /** Whether the request in hand is one of gRPC, which needs HTTP/2 all the way. */
+  readonly grpc: boolean;
+  /**
+   * Writes to the agent; false where it should wait for `agentDrained`. `wiped` is zeroed once the bytes have been
+   * encrypted: they may have held a credential before it was overwritten.
+   */
+  write(bytes: Buffer, wiped: Buffer | undefined): boolean;
+  /** The exchange can take (more of) the request's body now. */
+  continue(): void;
+  pauseAgent(): void;
+  resumeAgent(): void;
+  /** The request in hand is whole: an end without a close_notify now means that nobody waits. */
+  watchEnd(): void;
+  /** The same, for a request whose last bytes came in this very turn. */
+  watchEndLater(): void;
+  /** The exchange ended with its answer whole; `persistent`: the connection can take another request. */
+  exchangeDone(persistent: boolean): void;
+  /** Cuts an answer whose framing does not show that it is cut. */
+  reset(): void;
+  destroy(): void;
+}
