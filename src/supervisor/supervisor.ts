@@ -2,11 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, statSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { journalFileName } from '../audit/files.ts';
 import { Channel } from '../channel/channel.ts';
 import { FromVault, type ProcessStatus, type ToVault } from '../channel/messages/supervisor.ts';
 import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
-import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
+import { type Child, JOURNAL, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
 import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
@@ -113,9 +114,11 @@ class Supervisor {
 
   async start(): Promise<void> {
     const vault = await this.#startVault();
-    await this.#startKeyholder(vault);
-    // Only at the first start: later an HSM that is away for a while is waited for.
+    await this.#startKeyholder(vault, 1);
+    // Only at the first start: later an HSM that is away for a while is waited for. And only then the others: a PIN that
+    // was refused is not tried again.
     await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
@@ -170,6 +173,7 @@ class Supervisor {
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
       keepVersions: this.#options.keepVersions,
+      keyholders: this.#options.keyholders,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
@@ -207,20 +211,23 @@ class Supervisor {
     return files;
   }
 
-  async #startKeyholder(vault: Channel): Promise<void> {
-    const { installation, data, pinFile } = this.#options;
-    const name = this.#name('keyholder');
+  async #startKeyholder(vault: Channel, slot: number): Promise<void> {
+    const { installation, data, pinFile, keyholders } = this.#options;
+    const name = this.#name(`keyholder-${slot}`);
     const accepted = await this.#dialled(vault, 'keyholder', name, null);
     const ownFolder = installation.ownToken ? join(data, 'token') : undefined;
     await this.#spawn('keyholder', name, {
-      args: ['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
+      args: [
+        ...['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
+        ...(keyholders > 1 ? ['--shared'] : []),
+      ],
       input: { path: pinFile, flags: READ_ONLY },
       channel: accepted,
       dataFolder: ownFolder,
       environment: installation.ownToken
         ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' }
         : installation.moduleEnvironment,
-      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault)),
+      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault, slot)),
     });
   }
 
@@ -272,7 +279,7 @@ class Supervisor {
     const restart = async (attempt: number): Promise<void> => {
       try {
         const vault = await this.#startVault();
-        await this.#startKeyholder(vault);
+        for (let slot = 1; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
         const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
         await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
         await this.#retire(stale);
@@ -384,7 +391,7 @@ class Supervisor {
 
   #journal(of: string): { name: string; file: string } {
     const name = this.#name(of);
-    const file = journalName(name, new Date());
+    const file = journalFileName(new Date(), name);
     if (!this.#started) this.#journals.push(journalPath(this.#options.data, file));
     return { name, file };
   }

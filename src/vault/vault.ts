@@ -74,7 +74,7 @@ export class Vault {
     this.#store = store;
     this.#keyholder = new KeyholderClient((name, reason) => {
       this.#kill(name, reason).catch((error: unknown) => this.#report(error));
-    });
+    }, start.keyholders > 1);
     this.#policy = new Policy(store, this.#keyholder);
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);

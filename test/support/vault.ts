@@ -139,6 +139,7 @@ export class TestVault {
       database: '/proc/self/fd/4/sallyport.db',
       api: { host: '127.0.0.1', port: 0 },
       keepVersions: 2,
+      keyholders: 1,
       isolation: 'none',
       secrets: [],
       worker: {

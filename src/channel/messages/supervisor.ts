@@ -14,6 +14,8 @@ export const VaultStart = z.strictObject({
   secrets: z.array(WorkerSecret),
   /** How many versions of a credential keep their sealed value, the current one included. */
   keepVersions: z.number().int().min(1),
+  /** How many keyholders there will be. */
+  keyholders: z.number().int().min(1),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });
