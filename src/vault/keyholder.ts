@@ -26,6 +26,8 @@ export interface BoundKey {
  */
 export class KeyholderClient {
   readonly #keyholders: Keyholders;
+  /** Under way, by KEK. */
+  readonly #unwrapping = new Map<string, Set<Promise<Buffer>>>();
 
   /** `kill`: ends the named keyholder, which hangs. `shared`: there are several, see Keyholders. */
   constructor(kill: (name: string, reason: string) => void, shared = false) {
@@ -96,9 +98,16 @@ export class KeyholderClient {
 
   /** Resolves with the DEK in memory of its own, which the caller wipes. Throws hsm_refused on a wrong AAD. */
   unwrap(wrapped: Buffer, aad: Buffer, kek: string): Promise<Buffer> {
-    return this.#keyholders.ask({ verb: 'unwrap', kek }, [wrapped, aad], (_header, parts) =>
-      copyOf(parts[0]),
-    );
+    const take = (_header: unknown, parts: readonly Buffer[]) => copyOf(parts[0]);
+    const unwrapped = this.#keyholders.ask({ verb: 'unwrap', kek }, [wrapped, aad], take);
+    const going = this.#unwrapping.get(kek) ?? new Set();
+    this.#unwrapping.set(kek, going.add(unwrapped));
+    return unwrapped.finally(() => going.delete(unwrapped));
+  }
+
+  /** Resolves once what is being unwrapped with `kek` now is, one way or the other. */
+  async unused(kek: string): Promise<void> {
+    await Promise.allSettled(this.#unwrapping.get(kek) ?? []);
   }
 
   /** Has DEKs wrapped with `to` instead of `from`, in order; none comes here. Throws hsm_refused: all or nothing. */
