@@ -12,6 +12,7 @@ import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts
 import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
+import { previousJournal } from './previous-journal.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { withSecrets } from './secret-files.ts';
 
@@ -150,6 +151,7 @@ class Supervisor {
     const { data, upstreamResolve, upstreamAllow, upstreamProxy, upstreamCa, systemCa, hotSecrets, limits } =
       this.#options;
     const { proxy, proxyTls, api } = this.#listeners;
+    const previous = await previousJournal(join(data, 'journal'));
     const journal = this.#journal('vault');
     const vault = await this.#join(() =>
       Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))),
@@ -174,6 +176,7 @@ class Supervisor {
       api,
       keepVersions: this.#options.keepVersions,
       keyholders: this.#options.keyholders,
+      previousJournal: previous,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,

@@ -116,7 +116,7 @@ export class Vault {
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version.
+   * store_unavailable, store_version, journal_unavailable.
    */
   static async open(
     start: Start,
@@ -125,7 +125,10 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
-    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
+    const vault = new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
+    const { previousJournal: previous } = start;
+    if (previous) await vault.#ledger.head(previous.file, previous);
+    return vault;
   }
 
   /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */

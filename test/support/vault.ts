@@ -140,6 +140,7 @@ export class TestVault {
       api: { host: '127.0.0.1', port: 0 },
       keepVersions: 2,
       keyholders: 1,
+      previousJournal: null,
       isolation: 'none',
       secrets: [],
       worker: {
