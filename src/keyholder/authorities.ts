@@ -24,23 +24,31 @@ export function makeAuthorityKey(token: Token, label: string): Buffer {
   return pointOf(readAttribute(token, pair.publicKey, pkcs11.CKA_EC_POINT));
 }
 
-/**
- * ECDSA P-256 over SHA-256 of `message` with the authority's key: r‖s, 64 bytes. It is found for each signature: an
- * authority signs a few times a week. Throws hsm_key_missing, and what the calls throw.
- */
+/** ECDSA P-256 over SHA-256 of `message` with the authority's key: r‖s, 64 bytes. Throws hsm_key_missing, and what the calls throw. */
 export function signAsAuthority(token: Token, label: string, message: Buffer): Buffer {
-  const [key, second] = find(token, pkcs11.CKO_PRIVATE_KEY, ours(label));
-  if (!key) throw gone(label);
-  if (second) throw twice(label);
   const { lib, session } = token;
-  lib.C_SignInit(session, { mechanism: pkcs11.CKM_ECDSA }, confined(token, key, label));
+  lib.C_SignInit(session, { mechanism: pkcs11.CKM_ECDSA }, keyOf(token, ours(label)));
   const digest = createHash('sha256').update(message).digest();
   return whole(lib.C_Sign(session, digest, Buffer.allocUnsafeSlow(SIGNATURE_BYTES)), SIGNATURE_BYTES);
 }
 
+/** Keys that were found and seen to be confined, until their session ends. */
+const found = new WeakMap<Token, Map<string, Handle>>();
+
+function keyOf(token: Token, label: string): Handle {
+  const known = found.get(token)?.get(label);
+  if (known) return known;
+  const [key, second] = find(token, pkcs11.CKO_PRIVATE_KEY, label);
+  if (!key) throw gone(label);
+  if (second) throw twice(label);
+  const handles = found.get(token) ?? new Map<string, Handle>();
+  found.set(token, handles.set(label, confined(token, key, label)));
+  return key;
+}
+
 /** Destroys the authority's key; where it is gone already nothing is done. Throws what the calls throw. */
 export function destroyAuthorityKey(token: Token, label: string): void {
-  ours(label);
+  found.get(token)?.delete(ours(label));
   for (const kind of KINDS) {
     for (const object of find(token, kind, label)) token.lib.C_DestroyObject(token.session, object);
   }

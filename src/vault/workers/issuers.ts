@@ -5,8 +5,8 @@ import type { RootKeys } from '../authorities/root-keys.ts';
 import type { CompiledGrant } from './snapshot.ts';
 
 interface Kept {
-  /** The newest: its key may be wrapped anew. */
-  row: AgentsTable;
+  /** Holds the newest row: its keys may be wrapped anew. */
+  readonly holder: { row: AgentsTable };
   /** Whether leaves come from an old root, for those that trust either. */
   readonly overlap: boolean;
   readonly hosts: string;
@@ -30,23 +30,22 @@ export class Issuers {
     const overlap = old !== undefined && !hasExpired(old);
     if (
       known &&
-      sameRoots(known.row, agent) &&
+      sameRoots(known.holder.row, agent) &&
       known.overlap === overlap &&
       known.hosts === hosts.join(' ')
     ) {
-      known.row = agent;
+      known.holder.row = agent;
       return known.issuer;
     }
     known?.issuer.close();
-    const row = (): AgentsTable => this.#kept.get(agent.id)?.row ?? agent;
-    const newest = this.#rootKeys.signing(() => newestRoot(row()));
+    const holder = { row: agent };
+    const newest = this.#rootKeys.signing(() => newestRoot(holder.row));
+    const before = overlap && this.#rootKeys.signing(() => oldRoot(holder.row) ?? old);
     const issuer = new Issuer({
-      ...(overlap
-        ? { root: this.#rootKeys.signing(() => oldRoot(row()) ?? old), successor: newest }
-        : { root: newest }),
+      ...(before ? { root: before, successor: newest } : { root: newest }),
       hosts,
     });
-    this.#kept.set(agent.id, { row: agent, overlap, hosts: hosts.join(' '), issuer });
+    this.#kept.set(agent.id, { holder, overlap, hosts: hosts.join(' '), issuer });
     return issuer;
   }
 
