@@ -2,17 +2,17 @@ import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
 import { SallyportError } from '../../errors.ts';
+import type { AddressGuard } from '../../upstream/address-guard.ts';
+import { Connector, type Destination } from '../../upstream/connect.ts';
+import { unreachable } from '../../upstream/failures.ts';
+import type { Resolver } from '../../upstream/resolve.ts';
+import { lastUse } from '../../upstream/sessions.ts';
+import { createTrust, type Trust, type TrustedRoots } from '../../upstream/trust.ts';
 import { ServerSessions } from '../h2/server-sessions.ts';
 import { ServerStream } from '../h2/server-stream.ts';
-import type { AddressGuard } from './address-guard.ts';
-import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
-import { unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
 import type { OutboundProxy } from './outbound-proxy.ts';
-import type { Resolver } from './resolve.ts';
-import { lastUse } from './sessions.ts';
-import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
 
 export type { UpstreamConnection, UpstreamHandler } from './connection.ts';
 
