@@ -46,3 +46,7 @@ function clean(text: string): string {
 function describe({ host, port }: Destination): string {
   return net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
+
+export function draining(): SallyportError {
+  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
+}
