@@ -23,14 +23,12 @@ export class Exchange implements Preparing {
   readonly head: RequestHead;
   readonly #path: string;
   readonly #misdirected: boolean;
-  readonly #startedAt = performance.now();
   /** Undefined where the request has none. */
   #body: RequestBody | undefined;
   readonly #preparation: Preparation;
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
-  #forwardedAt = 0;
   #bytesUp = 0;
   #bodyBroken = false;
   #over = false;
@@ -90,12 +88,11 @@ export class Exchange implements Preparing {
       const injection = compileInjection(rule.inject);
       const upgrade = this.accept !== undefined;
       bytes = outgoingHead(tunnel, head, injection, lease, upstream, this.searched, upgrade);
-      relay = new Relay(this, tunnel, upstream, scrubTargets(lease, injection));
+      relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
     } catch (error) {
       return this.fail(asSallyportError(error));
     }
     this.#relay = relay;
-    this.#forwardedAt = performance.now();
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
     upstream.socket.write(bytes, () => bytes.fill(0));
@@ -199,11 +196,6 @@ export class Exchange implements Preparing {
     this.#finish(null, error.code, () => (endless ? this.tunnel.reset() : this.tunnel.destroy()));
   }
 
-  scrubbed(where: 'head' | 'body' | 'trailer', hits: number): void {
-    const { record } = this.#preparation;
-    if (record !== undefined) this.tunnel.worker.stages.journal.scrubbed(record, where, hits);
-  }
-
   agentDrained(): void {
     this.#relay?.agentDrained();
   }
@@ -240,30 +232,12 @@ export class Exchange implements Preparing {
     this.#finish(error.status, error.code, () => this.tunnel.exchangeDone(!close));
   }
 
-  superseded(): void {
-    this.#recordOutcome(null, 'credential_missing');
-  }
-
   #finish(status: number | null, error: string | null, then: () => void): void {
     if (this.#over) return;
     this.#over = true;
-    this.#recordOutcome(status, error);
+    this.#preparation.complete(status, error, this.#bytesUp, this.#relay?.bytesDown ?? 0);
     this.#relay?.destroy();
     this.#preparation.end();
     then();
-  }
-
-  #recordOutcome(status: number | null, error: string | null): void {
-    const { record } = this.#preparation;
-    if (record === undefined) return;
-    const now = performance.now();
-    this.tunnel.worker.stages.journal.outcome(record, {
-      status,
-      error,
-      overheadMs: (this.#forwardedAt || now) - this.#startedAt,
-      totalMs: now - this.#startedAt,
-      bytesUp: this.#bytesUp,
-      bytesDown: this.#relay?.bytesDown ?? 0,
-    });
   }
 }

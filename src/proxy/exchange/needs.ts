@@ -1,4 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
+import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { compileInjection } from '../injection/registry.ts';
 import { PASSED } from '../policy/match.ts';
@@ -34,4 +35,12 @@ export async function fetchSecret(side: AgentSide, rule: Rule): Promise<Lease> {
   const { credential, version } = rule;
   const asked = { agent, rule: rule.id, credential, version, host, port };
   return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+}
+
+/** The credential was replaced again and again while a request was prepared. */
+export function replacedAgain(): SallyportError {
+  return new SallyportError(
+    'credential_missing',
+    'The credential was being replaced while the request was prepared, so nothing was sent: send it again.',
+  );
 }

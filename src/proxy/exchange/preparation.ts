@@ -1,5 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
-import { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { PASSED } from '../policy/match.ts';
 import { asSallyportError } from '../problem.ts';
@@ -7,7 +7,7 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import type { AgentSide } from './agent-side.ts';
 import { decide, holdsStill } from './decision.ts';
-import { fetchSecret, hotSecret, upstreamKey } from './needs.ts';
+import { fetchSecret, hotSecret, replacedAgain, upstreamKey } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
 
@@ -26,8 +26,6 @@ export interface Preparing {
   refuse(error: SallyportError): void;
   /** It cannot be forwarded after all, though its record says so. */
   fail(error: SallyportError): void;
-  /** Its record comes to nothing: it is decided anew. */
-  superseded(): void;
 }
 
 /**
@@ -40,6 +38,8 @@ export class Preparation {
   readonly #head: RequestHead;
   readonly #path: string;
   readonly #body: RequestBody | undefined;
+  readonly #startedAt = performance.now();
+  #forwardedAt = 0;
   #rule: Rule | undefined;
   #revision = 0;
   #lease: Lease | undefined;
@@ -120,6 +120,16 @@ export class Preparation {
     this.upstream = undefined;
   }
 
+  /** Completes the record, where there is one. */
+  complete(status: number | null, error: string | null, bytesUp: number, bytesDown: number): void {
+    if (this.record === undefined) return;
+    const now = performance.now();
+    const overheadMs = (this.#forwardedAt || now) - this.#startedAt;
+    const totalMs = now - this.#startedAt;
+    const outcome = { status, error, overheadMs, totalMs, bytesUp, bytesDown };
+    this.#side.worker.stages.journal.outcome(this.record, outcome);
+  }
+
   /** The request is over: gives back what it held. */
   end(): void {
     this.#over = true;
@@ -152,7 +162,7 @@ export class Preparation {
     const { worker } = this.#side;
     if (missing) await worker.policyAfter(this.#revision, NEWER_POLICY_MS);
     const unchanged = missing !== undefined && worker.policy.revision === this.#revision;
-    if (this.record !== undefined) this.#of.superseded();
+    this.complete(null, 'credential_missing', 0, 0);
     this.record = undefined;
     this.#letGo();
     if (this.#over) return;
@@ -188,8 +198,9 @@ export class Preparation {
     const { upstream } = this;
     if (!upstream) return void this.#reconnect(rule);
     if (!upstream.isSettled) return this.#settle(rule);
-    if (this.#lease) this.#of.forward(rule, this.#lease, upstream);
-    else this.#of.fail(asSallyportError(new Error('prepared without a lease')));
+    if (!this.#lease) return this.#of.fail(asSallyportError(new Error('prepared without a lease')));
+    this.#forwardedAt = performance.now();
+    this.#of.forward(rule, this.#lease, upstream);
   }
 
   /** Waits for the previous request's write to be reported done; in doubt, takes a new connection. */
@@ -215,11 +226,4 @@ export class Preparation {
     this.#lease = undefined;
     this.dropUpstream();
   }
-}
-
-function replacedAgain(): SallyportError {
-  return new SallyportError(
-    'credential_missing',
-    'The credential was being replaced while the request was prepared, so nothing was sent: send it again.',
-  );
 }

@@ -49,18 +49,25 @@ export class Relay implements UpstreamHandler, PassesOn {
   started = false;
   bytesDown = 0;
 
-  constructor(exchange: Exchange, tunnel: AgentSide, upstream: UpstreamConnection, targets: ScrubTargets) {
+  /** `record`: the id of the request's, which hits are recorded under. */
+  constructor(
+    exchange: Exchange,
+    upstream: UpstreamConnection,
+    targets: ScrubTargets,
+    record: number | undefined,
+  ) {
     this.#exchange = exchange;
-    this.#tunnel = tunnel;
+    this.#tunnel = exchange.tunnel;
     this.#upstream = upstream;
     upstream.reader ??= new ResponseReader(RESPONSE_LIMITS);
     this.#reader = upstream.reader;
     this.#reader.reset();
     this.#reader.expect(exchange.head.method);
     this.#owned = targets.owned;
-    this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) =>
-      exchange.scrubbed(where, hits),
-    );
+    const { journal } = exchange.tunnel.worker.stages;
+    this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) => {
+      if (record !== undefined) journal.scrubbed(record, where, hits);
+    });
   }
 
   onData(chunk: Buffer): void {
