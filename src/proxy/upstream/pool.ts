@@ -1,18 +1,18 @@
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
+import type { AddressGuard } from '../../upstream/address-guard.ts';
+import { Connector, type Destination } from '../../upstream/connect.ts';
+import { unreachable } from '../../upstream/failures.ts';
+import type { Resolver } from '../../upstream/resolve.ts';
+import type { TrustedRoots } from '../../upstream/trust.ts';
 import { ServerSessions } from '../h2/server-sessions.ts';
 import { ServerStream } from '../h2/server-stream.ts';
-import type { AddressGuard } from './address-guard.ts';
-import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
-import { draining, unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
 import { keyText, type UpstreamKey } from './key.ts';
 import type { OutboundProxy } from './outbound-proxy.ts';
-import type { Resolver } from './resolve.ts';
-import type { TrustedRoots } from './trust.ts';
-import { type Origin, originOf, VerifiedConnections } from './verified.ts';
+import { draining, type Origin, originOf, VerifiedConnections } from './verified.ts';
 
 export interface PoolLimits {
   /** How long a connection may be idle; servers close theirs after 60 s and more. */

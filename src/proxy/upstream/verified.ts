@@ -1,9 +1,9 @@
 import type tls from 'node:tls';
-import type { Connector } from './connect.ts';
-import { draining } from './failures.ts';
+import { SallyportError } from '../../errors.ts';
+import type { Connector } from '../../upstream/connect.ts';
+import { lastUse } from '../../upstream/sessions.ts';
+import { createTrust, type Trust, type TrustedRoots } from '../../upstream/trust.ts';
 import { keyText, prefixOf, type UpstreamKey } from './key.ts';
-import { lastUse } from './sessions.ts';
-import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
 
 /** What a connection was opened for. */
 export interface Origin {
@@ -77,4 +77,9 @@ export class VerifiedConnections {
     this.#closed = true;
     this.#trust.sessions.drop('');
   }
+}
+
+/** Nothing new is opened. */
+export function draining(): SallyportError {
+  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
 }

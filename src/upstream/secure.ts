@@ -1,6 +1,6 @@
 import net from 'node:net';
 import tls from 'node:tls';
-import type { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../errors.ts';
 import { unreachable, untrusted } from './failures.ts';
 
 /** Whom a TLS connection is to, and what it trusts. */

@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 
 interface Destination {
   readonly host: string;
@@ -45,8 +45,4 @@ function clean(text: string): string {
 
 function describe({ host, port }: Destination): string {
   return net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-export function draining(): SallyportError {
-  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
 }
