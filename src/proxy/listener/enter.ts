@@ -4,7 +4,7 @@ import { Passage } from '../passage.ts';
 import type { Destination, PolicyAgent, PolicyTable } from '../policy/match.ts';
 import { type Refusal, refuseDestination, refuseIntegrity } from '../policy/refusal.ts';
 import { asSallyportError } from '../problem.ts';
-import { Tunnel } from '../tunnel.ts';
+import { Tunnel } from '../tunnel/tunnel.ts';
 import type { Approach } from './approach.ts';
 import { known, requireServing } from './entrant.ts';
 import { enterPlainAt } from './plain.ts';
