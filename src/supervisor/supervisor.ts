@@ -177,6 +177,7 @@ class Supervisor {
       keepVersions: this.#options.keepVersions,
       keyholders: this.#options.keyholders,
       previousJournal: previous,
+      authorityKeys: this.#options.installation.authorityKeys,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,

@@ -1,6 +1,12 @@
 import type { Channel } from '../channel/channel.ts';
-import { type KeyholderInfo, RotateReply, WrapReply } from '../channel/messages/keyholder.ts';
+import {
+  AuthoritiesReply,
+  type KeyholderInfo,
+  RotateReply,
+  WrapReply,
+} from '../channel/messages/keyholder.ts';
 import { allocateSecret } from '../secret-buffer.ts';
+import { ecdsaSignature } from './authorities/der.ts';
 import { malformed, unavailable } from './keyholders/keyholder.ts';
 import { Keyholders } from './keyholders/keyholders.ts';
 import type { HsmStatus } from './keyholders/status.ts';
@@ -122,6 +128,33 @@ export class KeyholderClient {
   /** ECDSA P-256 with SHA-256 under the audit key: 64 bytes, r‖s. */
   sign(message: Buffer): Promise<Buffer> {
     return this.#keyholders.ask({ verb: 'sign' }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** Makes the key of an authority in the HSM; its uncompressed point. Throws hsm_unavailable. */
+  makeAuthority(label: string): Promise<Buffer> {
+    const header = { verb: 'authority.make', label } as const;
+    return this.#keyholders.ask(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
+  }
+
+  /** ECDSA P-256 with SHA-256 under that key, in DER. Throws hsm_unavailable, hsm_key_missing. */
+  signAsAuthority(label: string, message: Buffer): Promise<Buffer> {
+    return this.#keyholders.ask({ verb: 'authority.sign', label }, [message], (_header, parts) =>
+      ecdsaSignature(copyOf(parts[0])),
+    );
+  }
+
+  /** Throws hsm_unavailable. */
+  destroyAuthority(label: string): Promise<void> {
+    return this.#keyholders.ask({ verb: 'authority.destroy', label }, [], () => undefined);
+  }
+
+  /** Labels of the authorities' keys in the HSM. Throws hsm_unavailable. */
+  authorityLabels(): Promise<string[]> {
+    return this.#keyholders.ask(
+      { verb: 'authority.list' },
+      [],
+      (header) => AuthoritiesReply.parse(header).labels,
+    );
   }
 
   /** HMAC-SHA-256 of each message, 32 bytes each, in order. */

@@ -5,10 +5,12 @@ import { Channel } from '../channel/channel.ts';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
+import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { listen } from './api/listen.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
@@ -42,6 +44,7 @@ export class Vault {
   readonly #ledger: Ledger;
   readonly #compiler: SnapshotCompiler;
   readonly #sessions = new Sessions();
+  readonly #rootKeys: RootKeys;
   readonly #issuers: Issuers;
   readonly #proxyAuthority: ProxyAuthority;
   readonly #fleet: Fleet;
@@ -70,7 +73,8 @@ export class Vault {
     this.#policy = new Policy(store, this.#keyholder);
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
-    this.#issuers = new Issuers(this.#keyholder);
+    this.#rootKeys = new RootKeys(this.#keyholder, start.authorityKeys);
+    this.#issuers = new Issuers(this.#rootKeys);
     this.#fleet = new Fleet(
       this.#policy,
       this.#compiler,
@@ -104,6 +108,7 @@ export class Vault {
       guard: this.#guard,
       complaints: this.#complaints,
       loaded: () => this.#fleet.startEarly(),
+      inTurn: () => this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf)),
       sound: () => this.#proxyAuthority.ensure(),
     });
     this.#keyholder.onReady = () => loading.load();
@@ -178,6 +183,7 @@ export class Vault {
         keyholder: this.#keyholder,
         ledger: this.#ledger,
         sessions: this.#sessions,
+        rootKeys: this.#rootKeys,
         guard: this.#guard,
         status,
       },

@@ -20,6 +20,8 @@ export const VaultStart = z.strictObject({
     .nullable(),
   /** How many keyholders there will be. */
   keyholders: z.number().int().min(1),
+  /** Where the keys of new authorities are: see src/vault/authorities/root-keys.ts. */
+  authorityKeys: z.enum(['wrapped', 'hsm']),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });

@@ -5,6 +5,7 @@ import type { Store } from '../../store/open.ts';
 import { Agents } from '../agents/agents.ts';
 import type { Sessions } from '../agents/sessions.ts';
 import type { Ledger } from '../audit/ledger.ts';
+import type { RootKeys } from '../authorities/root-keys.ts';
 import { Backups } from '../backup/backups.ts';
 import type { Changes } from '../changes.ts';
 import { Credentials } from '../credentials/credentials.ts';
@@ -29,6 +30,7 @@ export interface Administered {
   readonly keyholder: KeyholderClient;
   readonly ledger: Ledger;
   readonly sessions: Sessions;
+  readonly rootKeys: RootKeys;
   readonly guard: IntegrityGuard;
   status(): Promise<unknown>;
 }
@@ -38,14 +40,26 @@ export interface Administered {
  * address_in_use.
  */
 export async function listen(
-  { version, keepVersions, store, policy, changes, keyholder, ledger, sessions, guard, status }: Administered,
+  {
+    version,
+    keepVersions,
+    store,
+    policy,
+    changes,
+    keyholder,
+    ledger,
+    sessions,
+    rootKeys,
+    guard,
+    status,
+  }: Administered,
   at: { readonly control: string; readonly api: { readonly host: string; readonly port: number } },
 ): Promise<FastifyInstance[]> {
   const control = controlApi({
     rows: () => policy.state.rows(),
     status,
     intakePublicKey: () => keyholder.intakePublicKey(),
-    agents: new Agents(changes, keyholder, sessions),
+    agents: new Agents(changes, rootKeys, sessions),
     services: new Services(changes, keyholder),
     credentials: new Credentials(changes, keyholder, keepVersions),
     versions: new CredentialVersions(changes, keyholder, keepVersions),

@@ -86,7 +86,7 @@ export class Keyholder {
     deadlineMs: number,
   ): Promise<T> {
     this.#pending += 1;
-    const making = request.verb === 'rotate';
+    const making = request.verb === 'rotate' || request.verb === 'authority.make';
     this.#making ||= making;
     try {
       return await this.#channel.request(request, parts, take, deadlineMs);

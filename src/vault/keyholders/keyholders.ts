@@ -13,7 +13,15 @@ const AGAIN_MS = 1_000;
 const FIRST_DEADLINE_MS = 15_000;
 
 /** Verbs that change the token, or read what another has just changed: all through the same keyholder. */
-const OF_ONE: ReadonlySet<string> = new Set(['anchor.read', 'anchor.write', 'rotate', 'retire']);
+const OF_ONE: ReadonlySet<KeyholderRequest['verb']> = new Set([
+  'anchor.read',
+  'anchor.write',
+  'rotate',
+  'retire',
+  'authority.make',
+  'authority.destroy',
+  'authority.list',
+] as const);
 
 /**
  * The keyholders of the moment. Verbs are spread over them, each to the one with the least to do; one that crashes or
@@ -121,7 +129,7 @@ export class Keyholders {
     return this.#all.filter(({ info }) => info !== undefined);
   }
 
-  async #pick(verb: string): Promise<Keyholder> {
+  async #pick(verb: KeyholderRequest['verb']): Promise<Keyholder> {
     const usable = this.#usable();
     const well = usable.filter(({ problem }) => problem === undefined);
     const among = well.length > 0 ? well : usable;

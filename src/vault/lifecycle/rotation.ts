@@ -103,7 +103,9 @@ export class Rotation {
   /** Rewraps those of `batch` whose row is still the one in force; answers how many. */
   async #batch(kek: string, batch: readonly Wrapping[]): Promise<number> {
     const current = batch.filter((each) => isCurrent(this.#policy.state, each));
-    const rows = await this.#rewrapper.rewrap(current, kek);
+    // One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then.
+    const perRow = new Map(current.map((each) => [each.entry.row, each]));
+    const rows = await this.#rewrapper.rewrap([...perRow.values()], kek);
     if (rows.length === 0) return 0;
     await this.#policy.commit(rows);
     await this.#policy.anchor();

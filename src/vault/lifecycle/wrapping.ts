@@ -5,6 +5,7 @@ import type { PolicyState } from '../policy/state.ts';
 
 /** A row that holds a wrapped DEK, whatever it is of. */
 export interface Wrapping {
+  /** The row that it is in, which can hold two. */
   readonly entry: PolicyRow;
   /** Label of the KEK. */
   readonly kek: string;
@@ -38,6 +39,20 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
       with: (dek, kek) => ({ table: 'agents', row: { ...row, root_key_dek: dek, root_key_kek: kek } }),
+    };
+  }
+  for (const row of rows.agents) {
+    const { old_root_key_dek: dek, old_root_key_kek: kek, old_root_certificate: certificate } = row;
+    if (!dek || kek === null || !certificate) continue;
+    yield {
+      entry: { table: 'agents', row },
+      kek,
+      dek,
+      binding: () => rootKeyBinding(row.id, certificate),
+      with: (dek, kek) => ({
+        table: 'agents',
+        row: { ...row, old_root_key_dek: dek, old_root_key_kek: kek },
+      }),
     };
   }
   for (const row of rows.authorities) {

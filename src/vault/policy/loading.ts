@@ -14,6 +14,8 @@ interface LoadingParts {
   readonly complaints: Complaints;
   /** Called once the policy can be served. */
   loaded(): void;
+  /** Called after that, where nothing is wrong with it, before anything can change. */
+  inTurn(): Promise<void>;
   /** Called after that, where nothing is wrong with it. */
   sound(): Promise<void>;
 }
@@ -29,13 +31,13 @@ export class Loading {
 
   /** Authenticates the policy, once; later keyholders only find an anchor that is behind. */
   load(): void {
-    const { policy, changes, guard, complaints, loaded, sound } = this.#parts;
+    const { policy, changes, guard, complaints, loaded, inTurn, sound } = this.#parts;
     this.#last = Date.now();
     const work = changes.exclusive(async () => {
       if (policy.loaded) return policy.anchor();
       await policy.load();
       loaded();
-      if (policy.failures.length > 0) await guard.alarm();
+      await (policy.failures.length > 0 ? guard.alarm() : inTurn());
     });
     complaints.attempt(
       work.then(async () => {
