@@ -114,8 +114,7 @@ export class Keyholders {
 
   /** What `status` says of the HSM and of each keyholder. Never throws. */
   status(): Promise<HsmStatus> {
-    const problem = this.#all.length === 0 ? this.#problem : undefined;
-    return statusOf(this.#all, problem, async (keyholder, mayLook) => {
+    return statusOf(this.#all, this.problem, async (keyholder, mayLook) => {
       const look = mayLook && keyholder.info !== undefined && !this.#turn.taken && !this.#refusal(keyholder);
       const ask = () => keyholder.status(look, this.#epoch);
       const status = await (look ? this.#turn.take(ask) : ask());

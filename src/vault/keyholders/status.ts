@@ -22,7 +22,7 @@ export interface HsmStatus {
 
 /**
  * Asks every keyholder how it stands, and about its token as long as there is time; where it does not answer, what it said
- * of itself last stands, with the reason. `problem`: why there is none. Never throws.
+ * of itself last stands, with the reason. `problem`: why none has ever opened the token. Never throws.
  */
 export async function statusOf(
   all: readonly Keyholder[],
@@ -37,7 +37,8 @@ export async function statusOf(
     0,
     keyholders.findIndex(({ state }) => state === 'ok'),
   );
-  const { state = 'unavailable', health, error = problem } = keyholders[at] ?? {};
+  const { state = 'unavailable', health, error: own } = keyholders[at] ?? {};
+  const error = problem ?? own;
   const info = asked[at]?.info;
   return {
     state,
