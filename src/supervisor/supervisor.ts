@@ -116,13 +116,12 @@ class Supervisor {
   async start(): Promise<void> {
     const vault = await this.#startVault();
     await this.#startKeyholder(vault, 1);
-    // Only at the first start: later an HSM that is away for a while is waited for. And only then the others: a PIN that
-    // was refused is not tried again.
+    // Only at the first start: later an HSM that is away for a while is waited for.
     await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
-    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    await this.#startMoreKeyholders(vault);
     this.#started = true;
   }
 
@@ -235,6 +234,11 @@ class Supervisor {
     });
   }
 
+  /** Nothing waits for these: one is enough to begin with. */
+  async #startMoreKeyholders(vault: Channel): Promise<void> {
+    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
+  }
+
   async #startWorker(vault: Channel, slot: number): Promise<void> {
     const journal = this.#journal(`worker-${slot}`);
     const accepted = await this.#dialled(vault, 'worker', journal.name, journal.file);
@@ -283,11 +287,12 @@ class Supervisor {
     const restart = async (attempt: number): Promise<void> => {
       try {
         const vault = await this.#startVault();
-        for (let slot = 1; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
+        await this.#startKeyholder(vault, 1);
         const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
         await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
         await this.#retire(stale);
         await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+        await this.#startMoreKeyholders(vault);
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         if (this.#stopping) return;

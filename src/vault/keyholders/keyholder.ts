@@ -159,3 +159,16 @@ export function unavailable(why: string, cause?: unknown): SallyportError {
     { cause },
   );
 }
+
+/** The failure of a verb that another keyholder, or the same one later, may answer; throws any other. */
+export function asUnavailable(cause: unknown): SallyportError {
+  if (!(cause instanceof SallyportError)) throw cause;
+  if (cause.code === 'hsm_pin_wrong') return unavailable(cause.message, cause);
+  if (cause.code !== 'hsm_unavailable') throw cause;
+  return cause;
+}
+
+/** Whether it was waited for to its deadline, and so can be asked of nobody else. */
+export function hung({ cause }: SallyportError): boolean {
+  return cause instanceof SallyportError && cause.code === 'channel_timeout';
+}
