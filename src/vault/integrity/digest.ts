@@ -22,9 +22,15 @@ export class StateDigest {
   readonly #digests = this.#buckets.map(bucketDigest);
 
   readonly #name: Buffer;
+  /** In which bucket each row falls: worked out once, where two digests are over the same rows. */
+  readonly #places: Map<string, number>;
 
-  constructor(name: 'sallyport state v1' | 'sallyport contents v1' = 'sallyport state v1') {
+  constructor(
+    name: 'sallyport state v1' | 'sallyport contents v1' = 'sallyport state v1',
+    beside?: StateDigest,
+  ) {
     this.#name = Buffer.from(name);
+    this.#places = beside ? beside.#places : new Map();
   }
 
   /**
@@ -62,7 +68,7 @@ export class StateDigest {
   #with(pairs: Iterable<Pair>): Map<number, Map<string, Buffer>> {
     const touched = new Map<number, Map<string, Buffer>>();
     for (const [key, mac] of pairs) {
-      const index = bucketOf(key);
+      const index = this.#place(key);
       let bucket = touched.get(index);
       if (!bucket) {
         bucket = new Map(this.#buckets[index]);
@@ -72,16 +78,20 @@ export class StateDigest {
     }
     return touched;
   }
+
+  #place(key: string): number {
+    const known = this.#places.get(key);
+    if (known !== undefined) return known;
+    const place = hash('sha256', key, 'buffer')[0] ?? 0;
+    this.#places.set(key, place);
+    return place;
+  }
 }
 
 function stateDigest(name: Buffer, counter: number, buckets: readonly Buffer[]): Buffer {
   const head = Buffer.alloc(8);
   head.writeBigUInt64BE(BigInt(counter));
   return hash('sha256', Buffer.concat([name, head, ...buckets]), 'buffer');
-}
-
-function bucketOf(key: string): number {
-  return hash('sha256', key, 'buffer')[0] ?? 0;
 }
 
 function bucketDigest(bucket: ReadonlyMap<string, Buffer>): Buffer {

@@ -27,7 +27,7 @@ export class Policy {
   readonly #keyholder: KeyholderClient;
   readonly #watch: StoreWatch;
   #digest = new StateDigest();
-  #contents = new StateDigest('sallyport contents v1');
+  #contents = new StateDigest('sallyport contents v1', this.#digest);
   /** What is wrong with the store. */
   readonly findings = new Findings();
   #state: PolicyState | undefined;
@@ -89,7 +89,7 @@ export class Policy {
       return;
     }
     this.#digest = new StateDigest();
-    this.#contents = new StateDigest('sallyport contents v1');
+    this.#contents = new StateDigest('sallyport contents v1', this.#digest);
     const all = [...eachRow(rows)];
     this.#head = headOf(rows, this.#digest);
     const failed = await authenticateAll(this.#store, this.#keyholder, rows, this.#head, this.#contents);
