@@ -181,6 +181,7 @@ export class Exchange {
 
   #hotSecret(rule: Rule): Lease | undefined {
     if (rule === PASSED) return NO_SECRET;
+    if (rule.perRequest) return undefined;
     return this.#worker.stages.secrets.get(secretKey(rule.credential, rule.version));
   }
 
@@ -243,8 +244,13 @@ export class Exchange {
     const { vault, secrets } = this.#worker.stages;
     const { host, port, agent, token } = this.tunnel;
     const { credential, version } = rule;
+    const key = secretKey(credential, version);
     const asked = { agent, rule: rule.id, credential, version, host, port };
-    return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+    if (!rule.perRequest) {
+      return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
+    }
+    const request = { method: this.head.method, path: this.#path };
+    return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
   }
 
   /** Writes the record; forwards once it is in the file (promise 5). */
