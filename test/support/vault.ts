@@ -124,7 +124,7 @@ export class TestVault {
     const socket = await accepted;
     const child = spawn(process.execPath, ['--disable-sigusr1', VAULT, '--journal', file], {
       stdio: [journal, 'inherit', 'pipe', socket, data],
-      env: {},
+      env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' }, // as the supervisor does
       cwd: '/',
     });
     closeSync(journal);

@@ -1,4 +1,4 @@
-import { sign } from 'node:crypto';
+import { createSign } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { parseSecretObject } from '../../sealing/secret-object.ts';
 import { allocateSecret } from '../../secret-buffer.ts';
@@ -13,7 +13,8 @@ const RS256_BYTES = 256;
 
 /**
  * A private key in PEM (PKCS #8, PKCS #1, SEC 1) that stays the caller's, who wipes it. It is handed to OpenSSL as bytes
- * for each signature: a KeyObject would keep it until it is collected.
+ * for each signature: a KeyObject keeps it until it is collected, and so does the one-shot `crypto.sign` (measured: 100
+ * copies after 100 signatures; 0 with this).
  */
 export function pemKey(pem: Buffer, algorithm: SigningKey['algorithm']): SigningKey {
   return {
@@ -21,7 +22,9 @@ export function pemKey(pem: Buffer, algorithm: SigningKey['algorithm']): Signing
     sign: async (input) => {
       let signature: Buffer;
       try {
-        signature = sign('sha256', input, { key: pem, format: 'pem', dsaEncoding: 'ieee-p1363' });
+        signature = createSign('sha256')
+          .update(input)
+          .sign({ key: pem, format: 'pem', dsaEncoding: 'ieee-p1363' });
       } catch {
         throw unusable(); // without the cause: OpenSSL may quote what it read
       }
