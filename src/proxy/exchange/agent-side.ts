@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
-import type { Scheme } from './authority.ts';
-import type { Worker } from './worker.ts';
+import type { Scheme } from '../authority.ts';
+import type { Worker } from '../worker.ts';
 
 /**
  * The agent's end of an exchange: a tunnel that speaks HTTP/1.1, or a stream of HTTP/2. What it is given to write are
