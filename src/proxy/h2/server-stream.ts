@@ -10,10 +10,11 @@ import { properEnd } from './proper-end.ts';
 import { requestFields } from './request-fields.ts';
 import { responseHead } from './response-head.ts';
 import { trailersOf } from './trailers.ts';
+import { Unprocessed } from './unprocessed.ts';
 
 /** What is written here was read by the same reader with tighter limits, but for what was put in. */
 const LIMITS = { headBytes: 2 * 1024 * 1024, headFields: 11_000, targetBytes: 128 * 1024 };
-const { NGHTTP2_FLAG_END_STREAM } = http2.constants;
+const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
 type Callback = (error?: Error | null) => void;
 
@@ -69,6 +70,7 @@ export class ServerStream extends Duplex {
   }
 
   #begin(head: RequestHead): void {
+    if (this.#session.closed || this.#session.destroyed) throw new Unprocessed();
     const { kind } = head.framing;
     this.#method = head.method;
     this.#body = createBodyReader(head.framing, 'request', LIMITS);
@@ -93,7 +95,13 @@ export class ServerStream extends Duplex {
     });
     stream.on('error', () => {}); // told by the close that follows
     stream.on('close', () => {
-      if (!isProper()) this.destroy(new Error(`the stream was reset (${stream.rstCode})`));
+      if (isProper()) return;
+      const { rstCode } = stream;
+      this.destroy(
+        rstCode === NGHTTP2_REFUSED_STREAM
+          ? new Unprocessed()
+          : new Error(`the stream was reset (${rstCode})`),
+      );
     });
   }
 
