@@ -9,6 +9,7 @@ import { RequestReader } from '../http/request.ts';
 import { properEnd } from './proper-end.ts';
 import { requestFields } from './request-fields.ts';
 import { responseHead } from './response-head.ts';
+import { rinseHeapSoon } from './rinse-heap.ts';
 import { trailersOf } from './trailers.ts';
 import { Unprocessed } from './unprocessed.ts';
 
@@ -21,8 +22,8 @@ type Callback = (error?: Error | null) => void;
 /**
  * One request to a server that speaks HTTP/2, and its answer, as a socket that speaks HTTP/1.1: a request's bytes are
  * written, the response's are read. Its one cost: node:http2 takes fields as strings, so here the credential becomes
- * one, until the garbage collector takes it (SECURITY.md). It is made when the head is written, nothing refers to it
- * once the request is handed over, and it is marked as sensitive, so that no HPACK table keeps it.
+ * one, for a moment (SECURITY.md). It is made when the head is written, nothing refers to it once the request is handed
+ * over, what it leaves is overwritten soon, and it is marked as sensitive, so that no HPACK table keeps it.
  */
 export class ServerStream extends Duplex {
   readonly #session: http2.ClientHttp2Session;
@@ -78,6 +79,8 @@ export class ServerStream extends Duplex {
     Reflect.set(fields, http2.sensitiveHeaders, this.#sensitive);
     const options = { endStream: this.#body.done, waitForTrailers: kind === 'chunked' };
     const stream = this.#session.request(fields, options);
+    fields.length = 0; // the stream refers to it as long as it lives
+    if (this.#sensitive.length > 0) rinseHeapSoon();
     this.#stream = stream;
     const isProper = properEnd(stream);
     this.#isProper = isProper;
