@@ -1,3 +1,4 @@
+import { DERIVED } from './derived.ts';
 import { foldHeaderName, headerNameProblem } from './header-name.ts';
 import { pathPatternProblem, splitPaths } from './path-pattern.ts';
 import type { Service } from './service.ts';
@@ -16,9 +17,6 @@ interface Names {
   readonly names: readonly string[];
   readonly are: string;
 }
-
-/** What OAuth and other exchanges yield: templates may use it though nobody enters it. */
-export const DERIVED = ['access_token', 'installation_token', 'jwt'];
 
 /** What a schema cannot say: how a definition's parts refer to one another. */
 export function check(service: Service): Problem[] {

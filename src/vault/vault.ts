@@ -3,18 +3,23 @@ import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import type { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
+import type { ExchangeRequest } from '../channel/messages/exchanger.ts';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
 import { Agents } from './agents/agents.ts';
+import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { controlApi } from './api/control.ts';
 import { publicApi } from './api/public.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { RootKeys } from './authorities/root-keys.ts';
 import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
+import { Exchangers } from './exchange/exchangers.ts';
+import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
@@ -50,11 +55,14 @@ export class Vault {
   readonly #ledger: Ledger;
   readonly #compiler: SnapshotCompiler;
   readonly #sessions = new Sessions();
+  readonly #rootKeys: RootKeys;
   readonly #issuers: Issuers;
   readonly #proxyAuthority: ProxyAuthority;
   readonly #fleet: Fleet;
   readonly #desk: Desk;
   readonly #changes: Changes;
+  readonly #exchangers: Exchangers;
+  readonly #tokens: AccessTokens;
   readonly #timers: NodeJS.Timeout[] = [];
   #servers: FastifyInstance[] = [];
   #loadedLast = 0;
@@ -78,7 +86,8 @@ export class Vault {
     this.#policy = new Policy(store, this.#keyholder);
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
-    this.#issuers = new Issuers(this.#keyholder);
+    this.#rootKeys = new RootKeys(this.#keyholder, start.authorityKeys);
+    this.#issuers = new Issuers(this.#rootKeys);
     this.#fleet = new Fleet(
       this.#policy,
       this.#compiler,
@@ -96,6 +105,21 @@ export class Vault {
     );
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
     this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
+    this.#exchangers = new Exchangers({
+      start: () => supervisor.startExchanger(),
+      kill: (name, reason) => this.#kill(name, reason),
+      settings: exchangerSettings(start.worker),
+      secrets: start.secrets.flatMap((name, index) => {
+        const value = secrets[index];
+        return name === 'upstreamProxyPassword' && value ? [{ name, value }] : [];
+      }),
+    });
+    this.#tokens = new AccessTokens({
+      keyholder: this.#keyholder,
+      exchangers: this.#exchangers,
+      changes: this.#changes,
+      ledger: this.#ledger,
+    });
     this.#desk = new Desk({
       policy: this.#policy,
       compiler: this.#compiler,
@@ -103,6 +127,7 @@ export class Vault {
       issuers: this.#issuers,
       proxyAuthority: this.#proxyAuthority,
       ledger: this.#ledger,
+      tokens: this.#tokens,
     });
     this.#keyholder.onReady = () => this.#load();
     this.#timers.push(
@@ -126,8 +151,12 @@ export class Vault {
     return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
-  /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */
-  async connect(kind: 'keyholder' | 'worker', name: string, journal: string | null): Promise<void> {
+  /** Dials the supervisor's rendezvous for a process that it is about to start. */
+  async connect(
+    kind: 'keyholder' | 'worker' | 'exchanger',
+    name: string,
+    journal: string | null,
+  ): Promise<void> {
     if (kind === 'worker') {
       const file = journal ?? '';
       const channel = await Channel.connect(this.#start.rendezvous, this.#desk.serve(name, file));
@@ -135,8 +164,9 @@ export class Vault {
       return;
     }
     const channel = await Channel.connect(this.#start.rendezvous, () => {
-      throw new SallyportError('channel_malformed', 'The keyholder asks nothing of the vault.');
+      throw new SallyportError('channel_malformed', `The ${kind} asks nothing of the vault.`);
     });
+    if (kind === 'exchanger') return this.#exchangers.connected(name, channel);
     this.#attempt(this.#keyholder.connect(name, channel));
   }
 
@@ -157,7 +187,7 @@ export class Vault {
       rows: () => this.#policy.state.rows(),
       status: () => this.#status(),
       intakePublicKey: () => this.#keyholder.intakePublicKey(),
-      agents: new Agents(this.#changes, this.#keyholder, this.#sessions),
+      agents: new Agents(this.#changes, this.#rootKeys, this.#sessions),
       services: new Services(this.#changes, this.#keyholder),
       credentials: new Credentials(this.#changes, this.#keyholder, this.#start.keepVersions),
       versions: new CredentialVersions(this.#changes, this.#keyholder, this.#start.keepVersions),
@@ -199,7 +229,8 @@ export class Vault {
       if (this.#policy.loaded) return this.#policy.anchor();
       await this.#policy.load();
       this.#fleet.startEarly();
-      if (this.#policy.failures.length > 0) await this.#alarm();
+      if (this.#policy.failures.length > 0) return this.#alarm();
+      await this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf));
     });
     this.#attempt(
       work.then(async () => {
@@ -228,7 +259,9 @@ export class Vault {
 
   async #publish(): Promise<void> {
     await this.#fleet.publish();
-    this.#issuers.keepOnly(new Set(this.#policy.state.agents().map((agent) => agent.id)));
+    const { state } = this.#policy;
+    this.#issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    this.#tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   }
 
   async #alarm(): Promise<void> {
@@ -275,6 +308,18 @@ export class Vault {
     this.#reported = line;
     process.stderr.write(`sallyport: ${line}\n`);
   }
+}
+
+/** What of the workers' settings holds for whoever asks token endpoints. */
+function exchangerSettings({
+  upstreamCa,
+  systemCa,
+  upstreamResolve,
+  upstreamAllow,
+  upstreamProxy,
+  ownListeners,
+}: Start['worker']): ExchangeRequest['settings'] {
+  return { upstreamCa, systemCa, upstreamResolve, upstreamAllow, upstreamProxy, ownListeners };
 }
 
 function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {

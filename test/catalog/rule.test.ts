@@ -190,11 +190,8 @@ t.test('kinds that this version cannot perform are named, not dropped', async (t
   t.same(kind('serpapi'), { in: 'unsupported', kind: 'query' });
   t.same(kind('slack-webhook'), { in: 'unsupported', kind: 'path' });
   t.same(kind('aws', { access_key_id: 'x' }), { in: 'unsupported', kind: 'sign' });
-  t.same(kind('github-app', { app_id: '1', installation_id: '2' }), { in: 'unsupported', kind: 'exchange' });
-  t.same(kind('salesforce', { host: 'a.my.salesforce.com', client_id: 'x' }), {
-    in: 'unsupported',
-    kind: 'oauth2',
-  });
+  t.same(kind('aws-assume-role', { role_arn: 'a', region: 'r' }), { in: 'unsupported', kind: 'exchange' });
+  t.same(kind('linkedin', { client_id: 'x' }), { in: 'unsupported', kind: 'oauth2' });
   t.same(kind('slack'), { in: 'header', name: 'Authorization', value: 'Bearer {token}' });
 });
 

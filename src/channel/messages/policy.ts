@@ -32,6 +32,8 @@ export const Rule = z.strictObject({
   /** Prefixes from the grant; empty: every path. */
   paths: z.array(z.string()),
   inject: z.array(Injection),
+  /** Whether the credential is made for each request anew, of its method and path. */
+  perRequest: z.boolean().optional(),
   /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */
@@ -50,6 +52,8 @@ export const SnapshotAgent = z.strictObject({
   tokens: z.array(z.string().regex(/^[0-9a-f]{64}$/)),
   /** What becomes of hosts that no rule of this agent names: refused, or passed on unseen and without a credential. */
   unlisted: z.enum(['deny', 'tunnel']),
+  /** Names what its leaves come from: those made before it changed are not shown any more. */
+  authority: z.string(),
   integrity: z.string().nullable(),
 });
 

@@ -14,6 +14,7 @@ const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 /** The credential that `rule` names, where this worker has it. */
 export function hotSecret(worker: Worker, rule: Rule): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
+  if (rule.perRequest) return undefined;
   return worker.stages.secrets.get(secretKey(rule.credential, rule.version));
 }
 
@@ -28,13 +29,24 @@ export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): Ups
   return { plain: scheme === 'http', host, port, agent, identity };
 }
 
-/** The same from the vault, which keeps it hot. Throws what VaultClient.secret throws. */
-export async function fetchSecret(side: AgentSide, rule: Rule): Promise<Lease> {
+/**
+ * The same from the vault. It is kept hot, unless it is made for this request, of its method and path. Throws what
+ * VaultClient.secret throws.
+ */
+export async function fetchSecret(
+  side: AgentSide,
+  rule: Rule,
+  request: { readonly method: string; readonly path: string },
+): Promise<Lease> {
   const { vault, secrets } = side.worker.stages;
   const { host, port, agent, token } = side;
   const { credential, version } = rule;
   const asked = { agent, rule: rule.id, credential, version, host, port };
-  return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+  if (rule.perRequest) {
+    return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
+  }
+  const key = secretKey(credential, version);
+  return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
 }
 
 /** The credential was replaced again and again while a request was prepared. */

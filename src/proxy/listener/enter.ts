@@ -48,7 +48,7 @@ export async function enter(
       if (rest[0] !== HANDSHAKE)
         return enterPlainAt(approach, { ...who, agent }, to, false, { established, rest });
     }
-    const context = await worker.stages.leaves.context(agent.id, to.host, to.port, who.token);
+    const context = await worker.stages.leaves.context(agent, to.host, to.port, who.token);
     if (worker.policy !== policy) continue; // rights may have gone while the certificate was made
     const tunnel = new Tunnel(worker, at);
     worker.admit(tunnel);

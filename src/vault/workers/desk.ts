@@ -6,9 +6,11 @@ import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
+import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
 import { openInjected } from '../credentials/release.ts';
+import type { AccessTokens, ReleasedToken } from '../exchange/tokens.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Issuers } from './issuers.ts';
@@ -34,6 +36,7 @@ export interface DeskParts {
   readonly issuers: Issuers;
   readonly proxyAuthority: ProxyAuthority;
   readonly ledger: Ledger;
+  readonly tokens: AccessTokens;
 }
 
 /**
@@ -87,7 +90,7 @@ export class Desk {
       }
       const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
       await this.#released(worker, message, { notAfter });
-      const tickets = this.#tickets.derive(agent.id, message.host, message.port);
+      const tickets = this.#tickets.derive(agent.id, authorityName(agent), message.host, message.port);
       return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem, tickets] };
     });
   }
@@ -110,8 +113,10 @@ export class Desk {
       };
       const { compiled, row } = right();
       const { service, credential, rule } = compiled;
-      const released = await openInjected(this.#parts.keyholder, service, credential, row, rule.inject);
+      const made = await this.#token(compiled, row, message);
+      const released = made ? [{ name: made.name, secret: true, value: made.value }] : [];
       try {
+        released.push(...(await openInjected(this.#parts.keyholder, service, credential, row, rule.inject)));
         await this.#released(worker, message, {});
         right(); // it may have been taken away while the HSM worked
       } catch (error) {
@@ -120,10 +125,28 @@ export class Desk {
       }
       const fields = released.map(({ name, secret }) => ({ name, secret }));
       return {
-        header: { fields } satisfies z.infer<typeof SecretReply>,
+        header: {
+          fields,
+          ...(made && { maxAgeMs: Math.floor(made.maxAgeMs) }),
+        } satisfies z.infer<typeof SecretReply>,
         parts: released.map(({ value }) => value),
       };
     });
+  }
+
+  /** What is made of the credential, where a worker gets that in its place. Throws as AccessTokens does. */
+  async #token(
+    { definition, service, credential, exchange }: CompiledGrant,
+    version: CredentialVersionsTable,
+    { host, request }: SecretRequest,
+  ): Promise<(ReleasedToken & { readonly name: string }) | undefined> {
+    if (!exchange) return undefined;
+    const subject = { definition, service, credential, version, exchange };
+    const { tokens } = this.#parts;
+    if (exchange.kind !== 'per-request') return { name: exchange.token, ...(await tokens.release(subject)) };
+    if (!request)
+      throw new SallyportError('channel_malformed', 'The token is made for a request: none was named.');
+    return { name: exchange.token, ...(await tokens.releaseFor(subject, { host, ...request })) };
   }
 
   /** The agent of that id, where `digest` is of one of its tokens. Throws policy_denied, integrity_failed. */
@@ -211,7 +234,8 @@ function facts(worker: string, message: Asked) {
   if (message.type === 'listener-leaf') return { worker };
   const { host, port } = message;
   if (message.type === 'leaf') return { worker, host, port };
-  return { worker, host, port, rule: message.rule, credential: message.credential, version: message.version };
+  const { rule, credential, version, request } = message;
+  return { worker, host, port, rule, credential, version, ...request };
 }
 
 function denied(why: string): SallyportError {

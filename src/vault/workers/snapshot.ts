@@ -1,4 +1,6 @@
+import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
+import type { Service } from '../../catalog/service.ts';
 import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type {
@@ -8,6 +10,7 @@ import type {
   GrantsTable,
   ServicesTable,
 } from '../../store/schema.ts';
+import { authorityName } from '../agents/roots.ts';
 import type { Sessions } from '../agents/sessions.ts';
 import { describeFailures } from '../integrity/verify.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -21,6 +24,9 @@ export interface CompiledGrant {
   /** Undefined where its row failed authentication: the rule then says so. */
   readonly version: CredentialVersionsTable | undefined;
   readonly rule: Rule;
+  readonly definition: Service;
+  /** How the token is made that workers get instead of fields; null: they get fields. */
+  readonly exchange: Exchange | null;
 }
 
 /** Makes of the policy what workers get. A grant is compiled anew only where a row behind it was replaced. */
@@ -79,7 +85,8 @@ export class SnapshotCompiler {
 
   #agent(agent: AgentsTable) {
     const tokens = this.tokenHashes(agent).map((hash) => hash.toString('hex'));
-    return { id: agent.id, name: agent.name, tokens, unlisted: agent.unlisted ?? ('deny' as const) };
+    const unlisted = agent.unlisted ?? ('deny' as const);
+    return { id: agent.id, name: agent.name, tokens, unlisted, authority: authorityName(agent) };
   }
 
   #suspicion(agent: AgentsTable): string | null {
@@ -97,7 +104,9 @@ export class SnapshotCompiler {
       return known;
     const rule = this.#rule(state, grant, service, credential, version);
     if (!rule) return undefined;
-    const compiled = { grant, service, credential, version, rule };
+    const definition = state.definition(service);
+    const exchange = exchangeOf(definition);
+    const compiled = { grant, service, credential, version, rule, definition, exchange };
     this.#compiled.set(grant, compiled);
     return compiled;
   }
@@ -126,6 +135,7 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
+        ...(exchangeOf(definition)?.kind === 'per-request' && { perRequest: true }),
         plainHttp: definition.plain_http,
         http2: definition.http2,
         bodyBytes: definition.limits.body_bytes,
