@@ -155,11 +155,15 @@ export class Exchange implements Preparing {
     return this.#relay !== undefined && this.#preparation.lostItsRight();
   }
 
-  /** The upstream went away before it answered. True where the request was sent again on a new connection. */
-  retry(): boolean {
-    const repeatable = isRepeatable(this.head.method) && !this.#body?.begun;
-    if (!repeatable || !this.#preparation.retry()) return false;
+  /**
+   * The upstream went away before it answered; `unprocessed`: having taken nothing of the request. True where that is
+   * sent again on a new connection.
+   */
+  retry(unprocessed: boolean): boolean {
+    const repeatable = (unprocessed || isRepeatable(this.head.method)) && !this.#body?.begun;
+    if (!repeatable || !this.#preparation.retry(unprocessed)) return false;
     this.#relay = undefined;
+    if (this.wantsBody) this.tunnel.pauseAgent(); // until it can be forwarded again
     return true;
   }
 
@@ -193,6 +197,9 @@ export class Exchange implements Preparing {
    */
   responseFailed(error: SallyportError, started: boolean, endless: boolean): void {
     this.#preparation.dropUpstream();
+    if (!started && error.code === 'upstream_refused' && this.tunnel.refuse()) {
+      return this.#finish(null, error.code, () => {});
+    }
     if (!started) return this.fail(error);
     this.#finish(null, error.code, () => (endless ? this.tunnel.reset() : this.tunnel.destroy()));
   }

@@ -98,10 +98,14 @@ export class Preparation {
     return !holdsStill(rule, this.#side, this.#head, this.#path);
   }
 
-  /** A new connection in place of one that had served others and died of it; false where that is not so. */
-  retry(): boolean {
+  /**
+   * A new connection in place of one that had served others and died of it, or whatever it was where the server has
+   * processed nothing; false where that is not so, and the second time.
+   */
+  retry(unprocessed: boolean): boolean {
     const rule = this.#rule;
-    if (!rule || this.#retried || !this.upstream?.reused || this.#over) return false;
+    if (!rule || this.#retried || this.#over) return false;
+    if (!unprocessed && !this.upstream?.reused) return false;
     this.#retried = true;
     this.dropUpstream();
     void this.#reconnect(rule);
