@@ -1,5 +1,5 @@
 import type { Injection, RuleHost } from '../channel/messages/policy.ts';
-import { DERIVED, type ServiceInject } from './check.ts';
+import { DERIVED, type ServiceInject, SIGV4 } from './check.ts';
 import { headerNameProblem } from './header-name.ts';
 import { type HostPort, hostMatches, parseHostPattern } from './host.ts';
 import { splitPaths } from './path-pattern.ts';
@@ -94,6 +94,7 @@ function compileOne(
   publicFields: PublicFields,
   absent: readonly string[],
 ): Injection[] {
+  if (inject.in === 'sign' && inject.algorithm === SIGV4) return [signature(service, publicFields)];
   if (inject.in !== 'header' && inject.in !== 'basic') return [{ in: 'unsupported', kind: inject.in }];
   const names = (inject.in === 'header' ? [inject.value] : [inject.username, inject.password]).flatMap(
     placeholders,
@@ -122,6 +123,14 @@ function compileOne(
   const problem = headerNameProblem(name);
   if (problem !== null) throw refused(service, problem);
   return [{ in: 'header', name, value: emptied(inject.value) }];
+}
+
+function signature(service: Service, publicFields: PublicFields): Injection {
+  const key = service.fields.find(({ key }) => key === 'access_key_id');
+  if (!/^[\w+=.@-]{1,128}$/.test(publicField(publicFields, 'access_key_id') ?? '')) {
+    throw refused(service, 'the field access_key_id has a character that no access key has');
+  }
+  return { in: 'sigv4', placeholder: key?.placeholder_for_agent ?? null };
 }
 
 function destinations(

@@ -2,17 +2,20 @@ import type { Rule } from '../../channel/messages/policy.ts';
 import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { splitPath } from '../http/target.ts';
-import { compileInjection } from '../injection/registry.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
 import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
 import type { AgentSide } from './agent-side.ts';
+import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
 import { Preparation, type Preparing } from './preparation.ts';
 import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
+import { outgoingInjection } from './signing.ts';
+
+const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
 
 /**
  * One request and its answer: prepared (rule, secret, connection, record), and only then forwarded; its body goes one
@@ -29,6 +32,9 @@ export class Exchange implements Preparing {
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
+  /** Where the head says its hash: the body is read to its end first. */
+  #collected: CollectedBody | undefined;
+  #bodyHash: string | undefined;
   #bytesUp = 0;
   #bodyBroken = false;
   #over = false;
@@ -72,7 +78,7 @@ export class Exchange implements Preparing {
 
   /** Whether bytes of the body can go on now. */
   get takesBody(): boolean {
-    return this.wantsBody && this.#relay !== undefined;
+    return this.wantsBody && (this.#relay !== undefined || this.#collected !== undefined);
   }
 
   start(): void {
@@ -81,13 +87,15 @@ export class Exchange implements Preparing {
 
   forward(rule: Rule, lease: Lease, upstream: UpstreamConnection): void {
     const { head, tunnel } = this;
+    const { signing } = this.#preparation;
+    if (signing && signing.payload.hash === undefined && this.#bodyHash === undefined) return this.#collect();
     let bytes: Buffer;
     let relay: Relay;
     try {
       if (head.connection.length > 0) this.accept = webSocketAccept(head);
-      const injection = compileInjection(rule.inject);
+      const { injection, target } = outgoingInjection(tunnel, head, rule, signing, lease, this.#bodyHash);
       const upgrade = this.accept !== undefined;
-      bytes = outgoingHead(tunnel, head, injection, lease, upstream, this.searched, upgrade);
+      bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
     } catch (error) {
       return this.fail(asSallyportError(error));
@@ -96,15 +104,44 @@ export class Exchange implements Preparing {
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
     upstream.socket.write(bytes, () => bytes.fill(0));
+    const body = this.#collected?.take();
+    if (body) upstream.socket.write(body);
+    this.#bytesUp += body?.length ?? 0;
     this.#moved();
     if (this.wantsBody) tunnel.continue();
     else tunnel.watchEnd();
+  }
+
+  /** Reads the body, whose hash is to stand in the head, before anything is sent. */
+  #collect(): void {
+    this.#collected = new CollectedBody();
+    this.#body?.moved(performance.now());
+    if (this.head.expectContinue) this.tunnel.write(CONTINUE, undefined);
+    this.tunnel.continue();
+  }
+
+  #collectFrom(body: RequestBody, collected: CollectedBody, chunk: Buffer, at: number): number {
+    try {
+      const end = body.read(chunk, at);
+      collected.add(chunk.subarray(at, end), chunk, body.ranges);
+      body.moved(performance.now());
+      if (!body.done) return end;
+      this.#bodyHash = collected.digest();
+      setImmediate(() => {
+        if (!this.#over) this.#preparation.resume();
+      });
+      return end;
+    } catch (error) {
+      this.#bodyBroke(asSallyportError(error));
+      return chunk.length;
+    }
   }
 
   /** Passes on the body's bytes in `chunk` from `at`, framing kept; returns the offset after them. */
   forwardBody(chunk: Buffer, at: number): number {
     const { upstream } = this.#preparation;
     const body = this.#body;
+    if (body && this.#collected && !this.#relay) return this.#collectFrom(body, this.#collected, chunk, at);
     if (!upstream || !body) return chunk.length;
     let end: number;
     try {
@@ -238,6 +275,7 @@ export class Exchange implements Preparing {
     this.#preparation.complete(status, error, this.#bytesUp, this.#relay?.bytesDown ?? 0);
     this.#relay?.destroy();
     this.#preparation.end();
+    this.#collected?.drop();
     then();
   }
 }
