@@ -26,6 +26,9 @@ export const ERRORS = {
   journal_unavailable: { status: 503, retryable: true },
   vault_unavailable: { status: 503, retryable: true },
   hsm_unavailable: { status: 503, retryable: true },
+  /** A token that a request needs could not be made: for now, or (`refused`) until the owner does something. */
+  exchange_failed: { status: 503, retryable: true },
+  exchange_refused: { status: 502, retryable: false },
   draining: { status: 503, retryable: true },
   upstream_unresolved: { status: 502, retryable: true },
   upstream_unreachable: { status: 502, retryable: true },

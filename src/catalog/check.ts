@@ -1,3 +1,4 @@
+import { DERIVED } from './derived.ts';
 import { foldHeaderName, headerNameProblem } from './header-name.ts';
 import { pathPatternProblem, splitPaths } from './path-pattern.ts';
 import type { Service } from './service.ts';
@@ -19,9 +20,6 @@ interface Names {
 
 /** AWS Signature Version 4. */
 export const SIGV4 = 'AWS4-HMAC-SHA256';
-
-/** What OAuth and other exchanges yield: templates may use it though nobody enters it. */
-export const DERIVED = ['access_token', 'installation_token', 'jwt'];
 
 /** What a schema cannot say: how a definition's parts refer to one another. */
 export function check(service: Service): Problem[] {

@@ -2,8 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, statSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { z } from 'zod';
 import { Channel } from '../channel/channel.ts';
-import { FromVault, type ProcessStatus, type ToVault } from '../channel/messages/supervisor.ts';
+import {
+  type ExchangerReply,
+  FromVault,
+  type ProcessStatus,
+  type ToVault,
+} from '../channel/messages/supervisor.ts';
 import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
 import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
@@ -246,6 +252,23 @@ class Supervisor {
     await Promise.race([ready, died]);
   }
 
+  /** For one exchange: it ends with its channel, and none is started in its place. */
+  async #startExchanger(): Promise<string> {
+    const vault = this.#vault;
+    if (!vault || this.#stopping) throw new SallyportError('draining', 'No exchange is begun any more.');
+    const name = this.#name('exchanger');
+    const accepted = await this.#dialled(vault, 'exchanger', name, null);
+    await this.#spawn('exchanger', name, {
+      args: [],
+      input: { path: '/dev/null', flags: READ_ONLY },
+      channel: accepted,
+      dataFolder: undefined,
+      environment: {},
+      onGone: () => {},
+    });
+    return name;
+  }
+
   /** Starts another child in the place of one that is gone, unless its vault is gone too or we are stopping. */
   #again(vault: Channel, livedMs: number, start: () => Promise<void>): void {
     if (this.#stopping || vault !== this.#vault || vault.closed) return;
@@ -307,6 +330,9 @@ class Supervisor {
       this.#ready.delete(message.name);
       return { header: {} };
     }
+    if (message.type === 'exchanger') {
+      return { header: { name: await this.#startExchanger() } satisfies z.infer<typeof ExchangerReply> };
+    }
     if (message.type === 'processes') return { header: { processes: this.#processes() } };
     const child = this.#children.get(message.name);
     if (child) {
@@ -336,7 +362,7 @@ class Supervisor {
   }
 
   /** Has the vault dial the rendezvous for the named child; resolves with the socket to hand to that child. */
-  async #dialled(vault: Channel, kind: 'keyholder' | 'worker', name: string, journal: string | null) {
+  async #dialled(vault: Channel, kind: Exclude<ChildKind, 'vault'>, name: string, journal: string | null) {
     const request: ToVault = { type: 'connect', kind, name, journal };
     return (await this.#join(() => vault.request(request, [], () => undefined, VAULT_START_TIMEOUT_MS)))
       .accepted;

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import type { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
+import type { ExchangeRequest } from '../channel/messages/exchanger.ts';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
@@ -17,6 +18,8 @@ import { RootKeys } from './authorities/root-keys.ts';
 import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
+import { Exchangers } from './exchange/exchangers.ts';
+import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { Grants } from './grants/grants.ts';
 import { describeFailures } from './integrity/verify.ts';
 import { KeyholderClient } from './keyholder.ts';
@@ -58,6 +61,8 @@ export class Vault {
   readonly #fleet: Fleet;
   readonly #desk: Desk;
   readonly #changes: Changes;
+  readonly #exchangers: Exchangers;
+  readonly #tokens: AccessTokens;
   readonly #timers: NodeJS.Timeout[] = [];
   #servers: FastifyInstance[] = [];
   #loadedLast = 0;
@@ -100,6 +105,21 @@ export class Vault {
     );
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
     this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
+    this.#exchangers = new Exchangers({
+      start: () => supervisor.startExchanger(),
+      kill: (name, reason) => this.#kill(name, reason),
+      settings: exchangerSettings(start.worker),
+      secrets: start.secrets.flatMap((name, index) => {
+        const value = secrets[index];
+        return name === 'upstreamProxyPassword' && value ? [{ name, value }] : [];
+      }),
+    });
+    this.#tokens = new AccessTokens({
+      keyholder: this.#keyholder,
+      exchangers: this.#exchangers,
+      changes: this.#changes,
+      ledger: this.#ledger,
+    });
     this.#desk = new Desk({
       policy: this.#policy,
       compiler: this.#compiler,
@@ -107,6 +127,7 @@ export class Vault {
       issuers: this.#issuers,
       proxyAuthority: this.#proxyAuthority,
       ledger: this.#ledger,
+      tokens: this.#tokens,
     });
     this.#keyholder.onReady = () => this.#load();
     this.#timers.push(
@@ -130,8 +151,12 @@ export class Vault {
     return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
-  /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */
-  async connect(kind: 'keyholder' | 'worker', name: string, journal: string | null): Promise<void> {
+  /** Dials the supervisor's rendezvous for a process that it is about to start. */
+  async connect(
+    kind: 'keyholder' | 'worker' | 'exchanger',
+    name: string,
+    journal: string | null,
+  ): Promise<void> {
     if (kind === 'worker') {
       const file = journal ?? '';
       const channel = await Channel.connect(this.#start.rendezvous, this.#desk.serve(name, file));
@@ -139,8 +164,9 @@ export class Vault {
       return;
     }
     const channel = await Channel.connect(this.#start.rendezvous, () => {
-      throw new SallyportError('channel_malformed', 'The keyholder asks nothing of the vault.');
+      throw new SallyportError('channel_malformed', `The ${kind} asks nothing of the vault.`);
     });
+    if (kind === 'exchanger') return this.#exchangers.connected(name, channel);
     this.#attempt(this.#keyholder.connect(name, channel));
   }
 
@@ -233,7 +259,9 @@ export class Vault {
 
   async #publish(): Promise<void> {
     await this.#fleet.publish();
-    this.#issuers.keepOnly(new Set(this.#policy.state.agents().map((agent) => agent.id)));
+    const { state } = this.#policy;
+    this.#issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    this.#tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   }
 
   async #alarm(): Promise<void> {
@@ -280,6 +308,18 @@ export class Vault {
     this.#reported = line;
     process.stderr.write(`sallyport: ${line}\n`);
   }
+}
+
+/** What of the workers' settings holds for whoever asks token endpoints. */
+function exchangerSettings({
+  upstreamCa,
+  systemCa,
+  upstreamResolve,
+  upstreamAllow,
+  upstreamProxy,
+  ownListeners,
+}: Start['worker']): ExchangeRequest['settings'] {
+  return { upstreamCa, systemCa, upstreamResolve, upstreamAllow, upstreamProxy, ownListeners };
 }
 
 function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {

@@ -125,6 +125,8 @@ export const FromWorker = z.discriminatedUnion('type', [
     port: z.number().int(),
     /** For a rule that signs: what a signing key is asked for, in place of the secret. `day`: YYYYMMDD, UTC. */
     scope: SigningScope.optional(),
+    /** For a credential that is made for each request anew. */
+    request: z.strictObject({ method: z.string(), path: z.string() }).optional(),
   }),
   /** Event, every 100 ms while it changes: the journal's newest link. */
   z.strictObject({ type: z.literal('head'), file: z.string(), link: z.number().int(), hash: z.string() }),
@@ -135,4 +137,6 @@ export const LeafReply = z.strictObject({ notAfter: z.number() });
 export const SecretReply = z.strictObject({
   /** Names of the fields, and whether each is a secret (what scrubbing looks for). */
   fields: z.array(z.strictObject({ name: z.string(), secret: z.boolean() })),
+  /** How long they are good for, where that is known: then they are asked for again. */
+  maxAgeMs: z.number().int().min(1).optional(),
 });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
+import type { RequestBody } from './request-body.ts';
 
 /** A body that is held until its hash is known, since that stands in the head: of one request, and of all together. */
 const MOST_BYTES = 16 * 1024 * 1024;
@@ -13,11 +14,22 @@ export class CollectedBody {
   #pieces: Buffer[] = [];
   #bytes = 0;
 
-  /**
-   * Takes `bytes` as they came, with their framing; `ranges`: start/end pairs of what is content in `chunk`. Throws
-   * content_too_large, rate_limited.
-   */
-  add(bytes: Buffer, chunk: Buffer, ranges: readonly number[]): void {
+  /** SHA-256 of the content in hex, once it is whole. */
+  hash: string | undefined;
+
+  /** The offset after what belongs to `body` in `chunk`, from `at`. Throws content_too_large, rate_limited, what `body` throws. */
+  read(body: RequestBody, chunk: Buffer, at: number): number {
+    const end = body.read(chunk, at);
+    const { ranges } = body;
+    this.#take(chunk.subarray(at, end));
+    for (let i = 0; i < ranges.length; i += 2) this.#hash.update(chunk.subarray(ranges[i], ranges[i + 1]));
+    body.moved(performance.now());
+    if (body.done) this.hash = this.#hash.digest('hex');
+    return end;
+  }
+
+  /** As they came, with their framing. */
+  #take(bytes: Buffer): void {
     this.#bytes += bytes.length;
     held += bytes.length;
     if (this.#bytes > MOST_BYTES) {
@@ -32,13 +44,7 @@ export class CollectedBody {
         'Too many bodies are being read to be signed: try again in a moment, or send X-Amz-Content-Sha256.',
       );
     }
-    for (let i = 0; i < ranges.length; i += 2) this.#hash.update(chunk.subarray(ranges[i], ranges[i + 1]));
     this.#pieces.push(Buffer.from(bytes));
-  }
-
-  /** SHA-256 of the content in hex; once. */
-  digest(): string {
-    return this.#hash.digest('hex');
   }
 
   /** The bytes to send, as they came; nothing of it is held any more. */

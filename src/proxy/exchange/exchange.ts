@@ -7,6 +7,7 @@ import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
+import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
 import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
@@ -15,7 +16,7 @@ import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
 import { outgoingInjection } from './signing.ts';
 
-const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /**
  * One request and its answer: prepared (rule, secret, connection, record), and only then forwarded; its body goes one
@@ -34,7 +35,6 @@ export class Exchange implements Preparing {
   #relay: Relay | undefined;
   /** Where the head says its hash: the body is read to its end first. */
   #collected: CollectedBody | undefined;
-  #bodyHash: string | undefined;
   #bytesUp = 0;
   #bodyBroken = false;
   #over = false;
@@ -88,12 +88,19 @@ export class Exchange implements Preparing {
   forward(rule: Rule, lease: Lease, upstream: UpstreamConnection): void {
     const { head, tunnel } = this;
     const { signing } = this.#preparation;
-    if (signing && signing.payload.hash === undefined && this.#bodyHash === undefined) return this.#collect();
+    if (signing && signing.payload.hash === undefined && !this.#collected?.hash) return this.#collect();
     let bytes: Buffer;
     let relay: Relay;
     try {
       if (head.connection.length > 0) this.accept = webSocketAccept(head);
-      const { injection, target } = outgoingInjection(tunnel, head, rule, signing, lease, this.#bodyHash);
+      const { injection, target } = outgoingInjection(
+        tunnel,
+        head,
+        rule,
+        signing,
+        lease,
+        this.#collected?.hash,
+      );
       const upgrade = this.accept !== undefined;
       bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
@@ -103,7 +110,7 @@ export class Exchange implements Preparing {
     this.#relay = relay;
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
-    upstream.socket.write(bytes, () => bytes.fill(0));
+    writeAndWipe(upstream.socket, bytes);
     const body = this.#collected?.take();
     if (body) upstream.socket.write(body);
     this.#bytesUp += body?.length ?? 0;
@@ -116,20 +123,14 @@ export class Exchange implements Preparing {
   #collect(): void {
     this.#collected = new CollectedBody();
     this.#body?.moved(performance.now());
-    if (this.head.expectContinue) this.tunnel.write(CONTINUE, undefined);
+    if (this.head.expectContinue) this.tunnel.write(Buffer.from(CONTINUE));
     this.tunnel.continue();
   }
 
   #collectFrom(body: RequestBody, collected: CollectedBody, chunk: Buffer, at: number): number {
     try {
-      const end = body.read(chunk, at);
-      collected.add(chunk.subarray(at, end), chunk, body.ranges);
-      body.moved(performance.now());
-      if (!body.done) return end;
-      this.#bodyHash = collected.digest();
-      setImmediate(() => {
-        if (!this.#over) this.#preparation.resume();
-      });
+      const end = collected.read(body, chunk, at);
+      if (body.done) setImmediate(() => this.#preparation.resume());
       return end;
     } catch (error) {
       this.#bodyBroke(asSallyportError(error));
@@ -265,7 +266,7 @@ export class Exchange implements Preparing {
     // With a body still coming the connection cannot be used again: where the next request begins would be a guess.
     const close = this.#bodyBroken || !this.persistent;
     const bodiless = this.head.method === 'HEAD';
-    this.tunnel.write(problemResponse(error, { close, bodiless, reason: false }), undefined);
+    this.tunnel.write(problemResponse(error, { close, bodiless, reason: false }));
     this.#finish(error.status, error.code, () => this.tunnel.exchangeDone(!close));
   }
 

@@ -15,6 +15,7 @@ const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 /** The credential that `rule` names, where this worker has it. */
 export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefined): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
+  if (rule.perRequest) return undefined;
   return worker.stages.secrets.get(keyOf(rule, signing));
 }
 
@@ -29,14 +30,26 @@ export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): Ups
   return { plain: scheme === 'http', host, port, agent, identity };
 }
 
-/** The same from the vault, which keeps it hot. Throws what VaultClient.secret throws. */
-export async function fetchSecret(side: AgentSide, rule: Rule, signing: Signing | undefined): Promise<Lease> {
+/**
+ * The same from the vault. It is kept hot, unless it is made for this request, of its method and path. Throws what
+ * VaultClient.secret throws.
+ */
+export async function fetchSecret(
+  side: AgentSide,
+  rule: Rule,
+  request: { readonly method: string; readonly path: string },
+  signing: Signing | undefined,
+): Promise<Lease> {
   const { vault, secrets } = side.worker.stages;
   const { host, port, agent, token } = side;
   const { credential, version } = rule;
   const scope = signing && { scope: { day: signing.day, ...signing.scope } };
   const asked = { agent, rule: rule.id, credential, version, host, port, ...scope };
-  return vault.secret(asked, token, (fields) => secrets.put(keyOf(rule, signing), fields));
+  if (rule.perRequest) {
+    return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
+  }
+  const key = keyOf(rule, signing);
+  return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
 }
 
 /** A signing key is kept apart for each day, region and service. */

@@ -150,7 +150,8 @@ export class Preparation {
   async #fetch(rule: Rule): Promise<void> {
     this.#side.watchEndLater();
     const [leased, opened] = await Promise.allSettled([
-      this.#lease ?? fetchSecret(this.#side, rule, this.signing),
+      this.#lease ??
+        fetchSecret(this.#side, rule, { method: this.#head.method, path: this.#path }, this.signing),
       this.upstream ?? this.#open(rule),
     ]);
     if (leased.status === 'fulfilled') this.#lease = leased.value;
