@@ -4,6 +4,8 @@ import {
   KeyholderHealth,
   KeyholderInfo,
   type KeyholderRequest,
+  KeysReply,
+  type KeyType,
   RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
@@ -217,6 +219,32 @@ export class KeyholderClient {
   /** Labels of the authorities' keys in the HSM. Throws hsm_unavailable. */
   authorityLabels(): Promise<string[]> {
     return this.#verb({ verb: 'authority.list' }, [], (header) => AuthoritiesReply.parse(header).labels);
+  }
+
+  /** Makes a credential's key in the HSM; its public half (SPKI, DER). Throws hsm_unavailable, hsm_mechanism_missing. */
+  makeCredentialKey(label: string, type: KeyType): Promise<Buffer> {
+    const header = { verb: 'key.make', label, type } as const;
+    return this.#verb(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
+  }
+
+  /** The public half of that key. Throws hsm_unavailable, hsm_key_missing. */
+  credentialPublicKey(label: string): Promise<Buffer> {
+    return this.#verb({ verb: 'key.public', label }, [], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** SHA-256 with PKCS #1 v1.5, or ECDSA as r‖s, by that key. Throws hsm_unavailable, hsm_key_missing. */
+  signWithCredentialKey(label: string, message: Buffer): Promise<Buffer> {
+    return this.#verb({ verb: 'key.sign', label }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** Throws hsm_unavailable. */
+  destroyCredentialKey(label: string): Promise<void> {
+    return this.#verb({ verb: 'key.destroy', label }, [], () => undefined);
+  }
+
+  /** Labels of the credentials' keys in the HSM. Throws hsm_unavailable. */
+  credentialKeyLabels(): Promise<string[]> {
+    return this.#verb({ verb: 'key.list' }, [], (header) => KeysReply.parse(header).labels);
   }
 
   /** HMAC-SHA-256 of each message, 32 bytes each, in order. */

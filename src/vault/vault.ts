@@ -18,6 +18,7 @@ import { RootKeys } from './authorities/root-keys.ts';
 import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
+import { destroyUnreferenced, signingExchange } from './credentials/hsm-keys.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { Grants } from './grants/grants.ts';
@@ -102,6 +103,7 @@ export class Vault {
       this.#ledger,
       () => this.#publish(),
       () => this.#recheck(),
+      (credentials) => this.#destroyKeys(credentials),
     );
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
     this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
@@ -231,6 +233,7 @@ export class Vault {
       this.#fleet.startEarly();
       if (this.#policy.failures.length > 0) return this.#alarm();
       await this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf));
+      await destroyUnreferenced(this.#keyholder, this.#policy.state);
     });
     this.#attempt(
       work.then(async () => {
@@ -262,6 +265,17 @@ export class Vault {
     const { state } = this.#policy;
     this.#issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
     this.#tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
+  }
+
+  /** Of credentials that lost a version: where their service takes a key that signs, it may be in the HSM. */
+  async #destroyKeys(credentials: ReadonlySet<string>): Promise<void> {
+    const { state } = this.#policy;
+    const signing = [...credentials].filter((id) => {
+      const row = state.rows().credentials.find((each) => each.id === id);
+      const service = row && state.service(row.service);
+      return service && signingExchange(state.definition(service));
+    });
+    if (signing.length > 0) await destroyUnreferenced(this.#keyholder, state, new Set(signing));
   }
 
   async #alarm(): Promise<void> {
