@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, createPublicKey, randomBytes, verify } from 'node:crypto';
 import pkcs11, { type Handle, type KeyPair } from 'pkcs11js';
 import type { KeyType } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
@@ -28,9 +28,21 @@ export function makeCredentialKey(token: Token, label: string, type: KeyType): B
   return spkiOf(token, pair.publicKey);
 }
 
-/** The public half of the pair under that label (SPKI, DER). Throws hsm_key_missing, and what the calls throw. */
+/**
+ * The public half of the pair under that label (SPKI, DER). A token's public objects are not protected by its PIN, and
+ * whoever registered another's key would let that other in: the private half signs, and it must verify. Throws
+ * hsm_key_missing, hsm_refused where it does not, and what the calls throw.
+ */
 export function credentialPublicKey(token: Token, label: string): Buffer {
-  return spkiOf(token, one(token, pkcs11.CKO_PUBLIC_KEY, ours(label)));
+  const spki = spkiOf(token, one(token, pkcs11.CKO_PUBLIC_KEY, ours(label)));
+  const message = randomBytes(32);
+  const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+  const signature = signWithCredentialKey(token, label, message);
+  if (verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)) return spki;
+  throw new SallyportError(
+    'hsm_refused',
+    `The public half of ${label} in the token is not that of its private half: register nothing; make another key.`,
+  );
 }
 
 /**

@@ -8,6 +8,7 @@ import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
+import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
 import { Preparation, type Preparing } from './preparation.ts';
@@ -95,7 +96,7 @@ export class Exchange implements Preparing {
     this.#relay = relay;
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
-    upstream.socket.write(bytes, () => bytes.fill(0));
+    writeAndWipe(upstream.socket, bytes);
     this.#moved();
     if (this.wantsBody) tunnel.continue();
     else tunnel.watchEnd();
@@ -228,7 +229,7 @@ export class Exchange implements Preparing {
     // With a body still coming the connection cannot be used again: where the next request begins would be a guess.
     const close = this.#bodyBroken || !this.persistent;
     const bodiless = this.head.method === 'HEAD';
-    this.tunnel.write(problemResponse(error, { close, bodiless, reason: false }), undefined);
+    this.tunnel.write(problemResponse(error, { close, bodiless, reason: false }));
     this.#finish(error.status, error.code, () => this.tunnel.exchangeDone(!close));
   }
 

@@ -99,14 +99,12 @@ export class AgentStream implements AgentSide {
     this.#exchange.start();
   }
 
-  write(bytes: Buffer, wiped: Buffer | undefined): boolean {
+  write(bytes: Buffer): boolean {
     try {
       return this.#stream.destroyed || this.#stream.closed || this.#answer.take(bytes);
     } catch {
       this.destroy(); // an answer that HTTP/2 cannot say
       return true;
-    } finally {
-      wiped?.fill(0);
     }
   }
 
@@ -192,7 +190,7 @@ export class AgentStream implements AgentSide {
     const error = asSallyportError(cause);
     const { agentName, host, port } = this;
     this.worker.stages.journal.refusal({ agent: agentName, method: '', host, port, path: '' }, error, () => {
-      this.write(problemResponse(error, { close: false, bodiless: false, reason: false }), undefined);
+      this.write(problemResponse(error, { close: false, bodiless: false, reason: false }));
       this.exchangeDone();
     });
   }

@@ -3,17 +3,16 @@ import { allocateSecret } from '../../secret-buffer.ts';
 import type { BodyReader } from '../http/message.ts';
 import type { Scrubber } from '../scrub/scrubber.ts';
 
-/** Where an answer goes. `wiped` is zeroed once the bytes have been encrypted. */
+/** Where an answer goes. It takes the bytes: they may be overwritten once it returns. */
 export interface PassesOn {
-  passOn(bytes: Buffer, wiped: Buffer | undefined): void;
+  passOn(bytes: Buffer): void;
 }
 
 const NOTHING = Buffer.alloc(0);
 
 /**
  * The body of an answer on its way to the agent, the credential in it overwritten, its framing kept. A chunk goes out
- * as it came, in one write, and is wiped once that is encrypted: an echoed credential leaves no copy (measured,
- * ARCHITECTURE.md).
+ * as it came, in one write, with the head that came in it.
  */
 export class AnswerBody {
   readonly #reader: BodyReader;
@@ -43,24 +42,25 @@ export class AnswerBody {
     const whole = raw.subarray(0, end);
     const pieces = this.#search(whole);
     if (headStart >= 0 && pieces.length === 1 && pieces[0] === whole) {
-      this.#to.passOn(chunk.subarray(headStart, at + end), chunk);
+      this.#to.passOn(chunk.subarray(headStart, at + end));
       return at + end;
     }
-    if (headStart >= 0) pieces.unshift(chunk.subarray(headStart, at));
-    for (const [index, piece] of pieces.entries()) {
-      if (piece.length === 0) continue;
-      // Written in order: with the last piece encrypted, nothing refers to the chunk any more.
-      if (piece.buffer !== chunk.buffer) this.#to.passOn(piece, piece);
-      else this.#to.passOn(piece, index === pieces.length - 1 ? chunk : undefined);
-    }
-    if (pieces.at(-1)?.buffer !== chunk.buffer) this.#to.passOn(NOTHING, chunk);
+    if (headStart >= 0) this.#to.passOn(chunk.subarray(headStart, at));
+    this.#passOn(pieces);
     return at + end;
   }
 
   /** The server's connection ended: passes on what was held back. Throws upstream_closed where that is too early. */
   end(): void {
     this.#reader.end();
-    for (const piece of this.#scrubber.feed(NOTHING, [], true)) this.#to.passOn(piece, piece);
+    this.#passOn(this.#scrubber.feed(NOTHING, [], true));
+  }
+
+  #passOn(pieces: readonly Buffer[]): void {
+    for (const piece of pieces) {
+      if (piece.length > 0) this.#to.passOn(piece);
+      piece.fill(0);
+    }
   }
 
   /** `raw`, which has just been read: itself, or views of it and buffers of their own by turns. */

@@ -71,13 +71,12 @@ export class Relay implements UpstreamHandler, PassesOn {
   }
 
   onData(chunk: Buffer): void {
-    if (this.#over) return void chunk.fill(0);
+    if (this.#over) return;
     this.#received = true;
     this.#end?.lookLater();
     try {
       this.#take(chunk);
     } catch (error) {
-      chunk.fill(0);
       this.#fail(asSallyportError(error));
     }
   }
@@ -139,7 +138,7 @@ export class Relay implements UpstreamHandler, PassesOn {
     let at = 0;
     while (!this.#head) {
       at = this.#reader.read(chunk, at);
-      if (at < 0) return void chunk.fill(0); // the reader keeps its own copy, and wipes it
+      if (at < 0) return; // the reader keeps its own copy, and wipes it
       const head = this.#reader.head;
       if (head.status >= 200) return this.#begin(head, chunk, at);
       if (head.status === 101) return this.#switch(head, chunk, at);
@@ -153,8 +152,7 @@ export class Relay implements UpstreamHandler, PassesOn {
   #passInterim(head: ResponseHead): void {
     if (++this.#interim > MAX_INTERIM) throw unasked('sent too many interim answers');
     this.#scrubber.scrubHead(head.bytes);
-    if (this.#exchange.head.minor === 1)
-      this.passOn(Buffer.from(head.bytes.subarray(strip(head))), undefined);
+    if (this.#exchange.head.minor === 1) this.passOn(head.bytes.subarray(strip(head)));
     this.#reader.reset();
     this.#reader.expect(this.#exchange.head.method);
   }
@@ -172,7 +170,7 @@ export class Relay implements UpstreamHandler, PassesOn {
     this.#switched = true;
     this.#start();
     this.#scrubber.scrubHead(head.bytes);
-    this.passOn(switchedHead(head.bytes.subarray(strip(head))), undefined);
+    this.passOn(switchedHead(head.bytes.subarray(strip(head))));
     this.#exchange.switched();
     this.#takeBody(chunk, at, -1);
   }
@@ -208,8 +206,7 @@ export class Relay implements UpstreamHandler, PassesOn {
       head.bytes.byteOffset + head.bytes.length === chunk.byteOffset + at;
     if (inChunk && this.#persistent) return this.#takeBody(chunk, at, at - (head.bytes.length - start));
     const rest = head.bytes.subarray(start);
-    const own = this.#persistent ? Buffer.from(rest) : withClose(rest);
-    this.passOn(own, own);
+    this.passOn(this.#persistent ? rest : withClose(rest));
     this.#takeBody(chunk, at, -1);
   }
 
@@ -224,9 +221,9 @@ export class Relay implements UpstreamHandler, PassesOn {
     this.#done();
   }
 
-  passOn(bytes: Buffer, wiped: Buffer | undefined): void {
+  passOn(bytes: Buffer): void {
     this.bytesDown += bytes.length;
-    if (!this.#tunnel.write(bytes, wiped)) this.#upstream.socket.pause();
+    if (!this.#tunnel.write(bytes)) this.#upstream.socket.pause();
   }
 
   #done(): void {

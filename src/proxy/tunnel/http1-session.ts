@@ -7,6 +7,7 @@ import { Exchange } from '../exchange/exchange.ts';
 import { RequestReader } from '../http/request.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
 import type { Worker } from '../worker.ts';
+import { writeTaken } from '../write-once.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { Place, PlaceOf } from './place.ts';
 import type { Session } from './session.ts';
@@ -125,10 +126,8 @@ export class Http1Session implements Session, AgentSide {
     if (!this.#held.any) this.#socket.resume();
   }
 
-  write(bytes: Buffer, wiped: Buffer | undefined): boolean {
-    if (this.#gone) return true;
-    if (!wiped) return this.#socket.write(bytes);
-    return this.#socket.write(bytes, () => wiped.fill(0));
+  write(bytes: Buffer): boolean {
+    return this.#gone || writeTaken(this.#socket, bytes);
   }
 
   exchangeDone(persistent: boolean): void {
@@ -162,7 +161,7 @@ export class Http1Session implements Session, AgentSide {
     const { host, port } = this.#placeOf ? { host: '', port: 0 } : this;
     const asked = { agent: this.agentName, method: '', host, port, path: '' };
     this.worker.stages.journal.refusal(asked, error, () => {
-      this.write(problemResponse(error, { close: true, bodiless: false, reason: false }), undefined);
+      this.write(problemResponse(error, { close: true, bodiless: false, reason: false }));
       this.#tunnel.close();
     });
   }
@@ -185,7 +184,7 @@ export class Http1Session implements Session, AgentSide {
     setTimeout(() => {
       const exchange = this.#exchange;
       if (!exchange || exchange.answering || exchange.head.minor === 0) return;
-      this.write(PROCESSING, undefined);
+      this.write(PROCESSING);
       this.#probe(times - 1);
     }, PROBE_MS);
   }

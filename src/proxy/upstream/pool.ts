@@ -10,6 +10,7 @@ import { ServerSessions } from '../h2/server-sessions.ts';
 import { ServerStream } from '../h2/server-stream.ts';
 import { UpstreamConnection } from './connection.ts';
 import { IdleConnections } from './idle-connections.ts';
+import { Incoming } from './incoming.ts';
 import { keyText, type UpstreamKey } from './key.ts';
 import type { OutboundProxy } from './outbound-proxy.ts';
 import { draining, type Origin, originOf, VerifiedConnections } from './verified.ts';
@@ -87,7 +88,9 @@ export class UpstreamPool {
     const origin = originOf(key);
     if (key.plain) return this.#adopt(await this.#connector.connectPlain(key, signal), origin, key);
     if (key.http2) return this.#openStream(key, key.http2, origin);
-    return this.#adopt(await this.#verified.connect(key, origin, signal), origin, key);
+    const incoming = new Incoming();
+    const socket = await this.#verified.connect(key, origin, incoming, signal);
+    return this.#adopt(socket, origin, key, incoming);
   }
 
   /** A request's place on a connection that it shares: nobody's abort ends the opening for the others. */
@@ -128,7 +131,7 @@ export class UpstreamPool {
     this.#verified.close();
   }
 
-  #adopt(socket: Duplex, origin: Origin, key: UpstreamKey): UpstreamConnection {
+  #adopt(socket: Duplex, origin: Origin, key: UpstreamKey, incoming?: Incoming): UpstreamConnection {
     if (socket.destroyed) throw unreachable(key, new Error('the server closed it at once'));
     const connection = new UpstreamConnection(
       socket,
@@ -137,6 +140,7 @@ export class UpstreamPool {
         this.#idle.remove(gone);
         this.#open.delete(gone);
       },
+      incoming,
     );
     this.#open.set(connection, origin);
     return connection;

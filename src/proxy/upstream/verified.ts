@@ -3,6 +3,7 @@ import { SallyportError } from '../../errors.ts';
 import type { Connector } from '../../upstream/connect.ts';
 import { lastUse } from '../../upstream/sessions.ts';
 import { createTrust, type Trust, type TrustedRoots } from '../../upstream/trust.ts';
+import type { Incoming } from './incoming.ts';
 import { keyText, prefixOf, type UpstreamKey } from './key.ts';
 
 /** What a connection was opened for. */
@@ -30,8 +31,13 @@ export class VerifiedConnections {
     this.#trust = createTrust(ca);
   }
 
-  /** Throws what Connector.connect does; `draining` once these are closed. */
-  async connect(key: UpstreamKey, origin: Origin, signal?: AbortSignal): Promise<tls.TLSSocket> {
+  /** `incoming`: for what it receives. Throws what Connector.connect does; `draining` once these are closed. */
+  async connect(
+    key: UpstreamKey,
+    origin: Origin,
+    incoming?: Incoming,
+    signal?: AbortSignal,
+  ): Promise<tls.TLSSocket> {
     if (this.#closed) throw draining();
     const trust = this.#trust;
     const { text } = origin;
@@ -45,7 +51,9 @@ export class VerifiedConnections {
     const { host, port, agent } = key;
     const { secureContext } = trust;
     const protocol = key.http2 ? 'h2' : 'http/1.1';
-    const to = { host, port, agent, secureContext, protocol, session: resumed?.session, onSession } as const;
+    const session = resumed?.session;
+    const onread = incoming?.onread;
+    const to = { host, port, agent, secureContext, protocol, session, onSession, onread } as const;
     try {
       const socket = await this.#connector.connect(to, signal);
       if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
@@ -57,7 +65,7 @@ export class VerifiedConnections {
     } finally {
       resumed?.session.fill(0);
     }
-    return this.connect(key, origin, signal); // what was trusted has changed meanwhile
+    return this.connect(key, origin, incoming, signal); // what was trusted has changed meanwhile
   }
 
   /** Trusts other roots from now on; sessions are wiped. Throws `invalid_settings`, and changes nothing then. */

@@ -116,6 +116,22 @@ export async function destroyUnreferenced(
   }
 }
 
+/**
+ * The same for credentials that lost a version, where their service takes a key that signs: others have none. Throws
+ * hsm_unavailable.
+ */
+export async function destroyKeysOf(
+  keyholder: KeyholderClient,
+  state: PolicyState,
+  ids: ReadonlySet<string>,
+): Promise<void> {
+  const signing = state.rows().credentials.filter(({ id, service: name }) => {
+    const service = ids.has(id) ? state.service(name) : undefined;
+    return service && signingExchange(state.definition(service));
+  });
+  if (signing.length > 0) await destroyUnreferenced(keyholder, state, ids);
+}
+
 /** The labels that versions of a credential refer to, newest first. */
 async function labelsOf(
   keyholder: KeyholderClient,
