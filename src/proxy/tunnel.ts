@@ -5,6 +5,7 @@ import type { AgentSide } from './agent-side.ts';
 import { authorityText, type Scheme } from './authority.ts';
 import { CloseNotify } from './close-notify.ts';
 import { Exchange } from './exchange.ts';
+import { onceHeard } from './first-flight.ts';
 import { AgentSession } from './h2/agent-session.ts';
 import type { RequestHead } from './http/message.ts';
 import { RequestReader } from './http/request.ts';
@@ -85,11 +86,14 @@ export class Tunnel implements AgentSide {
 
   /** Takes the connection over, its CONNECT answered. */
   open(raw: net.Socket, secureContext: tls.SecureContext): void {
-    const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: PROTOCOLS });
+    this.#raw = raw;
     raw.on('error', () => this.destroy());
     raw.on('close', () => this.destroy());
-    socket.on('secure', () => this.#secured(socket));
-    this.#take(socket, raw);
+    onceHeard(raw, () => {
+      const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: PROTOCOLS });
+      socket.on('secure', () => this.#secured(socket));
+      this.#take(socket, raw);
+    });
   }
 
   /** The same without TLS. `placeOf` says where a request goes; throws where it may not be made here. */
@@ -344,7 +348,7 @@ export class Tunnel implements AgentSide {
     this.#exchange?.agentGone();
     this.#exchange = undefined;
     this.#http2?.destroy();
-    this.#socket?.destroy();
+    (this.#socket ?? this.#raw)?.destroy();
     this.#held = undefined;
     this.token.fill(0);
   }
