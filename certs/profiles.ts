@@ -1,5 +1,5 @@
 /**
- * The three kinds of certificate that Sallyport makes, as data. README.md beside this file says why each field is as
+ * The kinds of certificate that Sallyport makes, as data. README.md beside this file says why each field is as
  * it is; src/vault/authorities builds and signs them. All keys are P-256, all signatures ECDSA with SHA-256.
  */
 export interface Profile {
@@ -20,6 +20,20 @@ export const ROOT: Profile = {
   pathLength: 1,
   keyUsage: ['keyCertSign', 'cRLSign'],
   serverAuth: false,
+};
+
+/**
+ * A root that takes the place of another: while both are trusted it also certifies its predecessor, which stands above
+ * an issuing authority.
+ */
+export const SUCCESSOR: Profile = { ...ROOT, pathLength: 2 };
+
+/** The old root's key under the new root, for clients that trust the new one alone: as bounded as what it signs. */
+export const PREDECESSOR: Profile = {
+  lifetimeMs: 7 * DAY,
+  pathLength: 1,
+  keyUsage: ['keyCertSign', 'cRLSign'],
+  serverAuth: true,
 };
 
 /** Signs leaves, for the hosts of the agent's grants alone (critical name constraints). */

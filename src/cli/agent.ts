@@ -1,8 +1,5 @@
-import { Buffer } from 'node:buffer';
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { authorityOf } from './authority.ts';
+import { addAgentAuthority, removeAuthority, writeAuthority } from './agent-authority.ts';
 import { type Context, contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples, group } from './help.ts';
@@ -64,22 +61,11 @@ export function addAgent(root: Command): void {
     .action(async (name: string, _options, command: Command) => {
       const context = contextOf(command);
       await control(context, 'DELETE', `/v1/agents/${encodeURIComponent(name)}`);
-      rmSync(authorityFile(context, name), { force: true });
+      removeAuthority(context, name);
       printResult(context.json, { removed: name }, () => `Removed agent ${name}.`);
     });
 
-  agent
-    .command('ca')
-    .description(
-      "Print what the agent is to trust (PEM): its own certificate authority, and the TLS listener's",
-    )
-    .argument('<name>', 'name of the agent')
-    .addHelpText('after', examples('sallyport agent ca bot > ca.pem'))
-    .action(async (name: string, _options, command: Command) => {
-      const context = contextOf(command);
-      const pem = await authorityOf(context, name);
-      printResult(context.json, { name, pem }, () => pem.trimEnd());
-    });
+  addAgentAuthority(agent);
 }
 
 interface AgentFlags {
@@ -137,18 +123,4 @@ async function rotate(context: Context, name: string): Promise<void> {
   await control(context, 'POST', `/v1/agents/${encodeURIComponent(name)}/rotate`, { tokenHash: token.hash });
   printResult(context.json, { name, token: token.text }, () => token.text);
   note('The new token is shown this once; the old one is refused from now on.');
-}
-
-/** Writes the agent's CA where the data folder keeps them, whole or not at all. Answers its path. */
-function writeAuthority(context: Context, name: string, pem: string): string {
-  const file = authorityFile(context, name);
-  mkdirSync(join(context.data, 'ca'), { recursive: true, mode: 0o700 });
-  writeFileSync(`${file}.new`, Buffer.from(pem, 'utf8'), { mode: 0o644 });
-  renameSync(`${file}.new`, file);
-  return file;
-}
-
-/** The vault has accepted the name by then, or knows it: letters, digits and the like, no slash. */
-function authorityFile(context: Context, name: string): string {
-  return join(context.data, 'ca', `${encodeURIComponent(name)}.pem`);
 }

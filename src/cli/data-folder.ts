@@ -16,6 +16,11 @@ import type { Installation } from '../supervisor/installation.ts';
 import { choosePin, type PinFlags } from './pin.ts';
 import { chooseToken, provision, type TokenFlags } from './provision.ts';
 
+export interface InitFlags extends TokenFlags, PinFlags {
+  /** Where the keys of agents' authorities are made. */
+  readonly authorityKeys?: Installation['authorityKeys'];
+}
+
 /** What `init` reports. */
 export interface DataFolder {
   readonly data: string;
@@ -29,7 +34,7 @@ export interface DataFolder {
  * where anything fails, everything that was made is taken away again. Throws data_folder_exists, data_folder_unsafe,
  * already_exists (the PIN's file), and what the token answers (hsm_*).
  */
-export async function createDataFolder(data: string, flags: TokenFlags & PinFlags): Promise<DataFolder> {
+export async function createDataFolder(data: string, flags: InitFlags): Promise<DataFolder> {
   const token = chooseToken(flags);
   const undo: (() => void)[] = [];
   try {
@@ -47,6 +52,7 @@ export async function createDataFolder(data: string, flags: TokenFlags & PinFlag
       ownToken: token.own,
       moduleEnvironment: token.environment,
       pinFile: pin.file,
+      authorityKeys: flags.authorityKeys ?? 'wrapped',
       intakePublicKey: keys.intakePublicKey,
       auditPublicKey: keys.auditPublicKey,
     };

@@ -1,14 +1,8 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { contextOf } from './context.ts';
+import type { InitFlags } from './data-folder.ts';
 import { examples } from './help.ts';
 import { note, printResult, properties } from './output.ts';
-
-interface InitFlags {
-  readonly pkcs11Module?: string;
-  readonly pkcs11Token?: string;
-  readonly pinFile?: string;
-  readonly pinFd?: string;
-}
 
 export function addInit(root: Command): void {
   root
@@ -21,6 +15,12 @@ export function addInit(root: Command): void {
       'where the new PIN goes (default: next to the data folder, DIR.pin); with an existing token, where its PIN is',
     )
     .option('--pin-fd <n>', 'read the PIN of an existing token from this descriptor')
+    .addOption(
+      new Option(
+        '--authority-keys <where>',
+        "keys of the agents' certificate authorities: wrapped in the database (the default), or made in the HSM and never out of it",
+      ).choices(['wrapped', 'hsm']),
+    )
     .addHelpText(
       'after',
       `

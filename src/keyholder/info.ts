@@ -1,5 +1,6 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
+import { authorityKeys } from './authorities.ts';
 import { readFlag, readNumber, readOptional } from './find.ts';
 import type { HeldKey } from './held-key.ts';
 import { bindLabel } from './keks.ts';
@@ -19,6 +20,7 @@ export function info(token: Token): KeyholderInfo {
     [LABEL.mac, keys.mac, 'HMAC-SHA-256'],
     [LABEL.audit, whole(keys.audit), ''],
     [LABEL.intake, keys.intake, 'EC P-256'],
+    ...authorityKeys(token).map(([label, key]): (typeof own)[number] => [label, whole(key), '']),
     ...(keys.sealer ? ([[LABEL.seal, whole(keys.sealer.key), '']] satisfies typeof own) : []),
   ];
   return {

@@ -1,5 +1,6 @@
 import type { Handler, Reply } from '../channel/channel.ts';
 import {
+  type AuthoritiesReply,
   type KeyholderHealth,
   KeyholderRequest,
   type RotateReply,
@@ -7,6 +8,7 @@ import {
 } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { readAnchor, writeAnchor } from './anchor.ts';
+import { authorityKeys, destroyAuthorityKey, makeAuthorityKey, signAsAuthority } from './authorities.ts';
 import type { Connection } from './connection.ts';
 import { info } from './info.ts';
 import { Meter } from './meter.ts';
@@ -75,6 +77,20 @@ function answer(
       writeAnchor(token, bytes);
       return { header: NOTHING };
     }
+    case 'authority.make':
+      none(parts);
+      return { header: NOTHING, parts: [makeAuthorityKey(token, request.label)] };
+    case 'authority.sign': {
+      const [message] = one(parts);
+      return { header: NOTHING, parts: [signAsAuthority(token, request.label, message)] };
+    }
+    case 'authority.destroy':
+      none(parts);
+      destroyAuthorityKey(token, request.label);
+      return { header: NOTHING };
+    case 'authority.list':
+      none(parts);
+      return { header: { labels: authorityKeys(token).map(([label]) => label) } satisfies AuthoritiesReply };
     case 'rotate':
       none(parts);
       return { header: rotate(token, request.from) satisfies RotateReply };

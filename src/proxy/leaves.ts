@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import { LRUCache } from 'lru-cache';
 import { SallyportError } from '../errors.ts';
 import type { Metrics } from './metrics.ts';
+import type { PolicyAgent } from './policy/match.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { VaultClient } from './vault-client.ts';
 
@@ -34,21 +35,21 @@ export class Leaves {
     this.#spki = publicKey.export({ type: 'spki', format: 'der' });
   }
 
-  /** The context for `agent` (its id) at `host`. Throws what VaultClient.leaf throws, and rate_limited. */
+  /** The context for `agent` at `host`. Throws what VaultClient.leaf throws, and rate_limited. */
   context(
-    agent: string,
+    { id, authority }: PolicyAgent,
     host: string,
     port: number,
     token: Buffer,
   ): tls.SecureContext | Promise<tls.SecureContext> {
-    const key = `${agent} ${host} ${port}`;
+    const key = `${id} ${authority} ${host} ${port}`;
     const known = this.#contexts.get(key);
     if (known) return known;
     // One question per agent and host, however many tunnels open at once.
     const asking = this.#asked.get(key);
     if (asking) return asking;
-    this.#admit(agent);
-    const asked = this.#ask(key, agent, host, port, token);
+    this.#admit(id);
+    const asked = this.#ask(key, id, host, port, token);
     this.#asked.set(key, asked);
     return asked;
   }

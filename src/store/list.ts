@@ -60,17 +60,17 @@ export function listAgents(rows: PolicyRows): AgentEntry[] {
 }
 
 /**
- * What an agent is to trust, as PEM: the certificate of its own authority, and that of the proxy's TLS listener. Throws
- * not_found.
+ * What an agent is to trust, as PEM: the certificate of its own authority, while that is being replaced the old one too,
+ * and that of the proxy's TLS listener. Throws not_found.
  */
 export function agentAuthority(rows: PolicyRows, name: string): string {
-  const certificate = live(rows.agents).find((agent) => agent.name === name)?.root_certificate;
-  if (!certificate) {
+  const agent = live(rows.agents).find((each) => each.name === name);
+  if (!agent?.root_certificate) {
     throw new SallyportError('not_found', `No agent is named ${name}; \`sallyport agent list\` shows them.`);
   }
-  return [certificate, ...live(rows.authorities).map((authority) => authority.certificate)]
-    .map(toPem)
-    .join('');
+  const old = agent.old_root_certificate === null ? [] : [agent.old_root_certificate];
+  const listeners = live(rows.authorities).map((authority) => authority.certificate);
+  return [agent.root_certificate, ...old, ...listeners].map(toPem).join('');
 }
 
 /** The catalog's services and those added, by id; one that was added or used hides the catalog's of that id. */

@@ -9,6 +9,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-policy': { up: createPolicyTables },
   '0002-unlisted': { up: addUnlisted },
   '0003-authorities': { up: createAuthorities },
+  '0004-old-roots': { up: addOldRoots },
 };
 
 const COMMON = `
@@ -27,6 +28,13 @@ const AGENTS = `CREATE TABLE agents (
     root_key_kek TEXT,${COMMON}
   ) STRICT`;
 const UNLISTED = 'unlisted TEXT';
+const OLD_ROOT = [
+  'root_number INTEGER',
+  'old_root_certificate BLOB',
+  'old_root_key_sealed BLOB',
+  'old_root_key_dek BLOB',
+  'old_root_key_kek TEXT',
+];
 
 const TABLES = [
   'CREATE UNIQUE INDEX agents_name ON agents (name) WHERE removed_at IS NULL',
@@ -77,7 +85,11 @@ const AUTHORITIES = `CREATE TABLE authorities (
   ) STRICT`;
 
 /** What the schema of a store of this version consists of, word for word, Kysely's own tables aside. */
-export const SCHEMA: ReadonlySet<string> = new Set([withColumn(AGENTS, UNLISTED), ...TABLES, AUTHORITIES]);
+export const SCHEMA: ReadonlySet<string> = new Set([
+  [UNLISTED, ...OLD_ROOT].reduce(withColumn, AGENTS),
+  ...TABLES,
+  AUTHORITIES,
+]);
 
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of [AGENTS, ...TABLES]) await sql.raw(statement).execute(db);
@@ -89,6 +101,10 @@ async function addUnlisted(db: Kysely<unknown>): Promise<void> {
 
 async function createAuthorities(db: Kysely<unknown>): Promise<void> {
   await sql.raw(AUTHORITIES).execute(db);
+}
+
+async function addOldRoots(db: Kysely<unknown>): Promise<void> {
+  for (const column of OLD_ROOT) await sql.raw(`ALTER TABLE agents ADD COLUMN ${column}`).execute(db);
 }
 
 /** How SQLite writes a STRICT table down once the column was added to it. */

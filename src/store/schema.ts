@@ -20,13 +20,23 @@ export interface AgentsTable extends Authenticated, Tombstone {
   name: string;
   /** SHA-256 of the token; null once removed. */
   token_hash: Buffer | null;
-  /** Agent's root: certificate DER, and its private key (PKCS#8 DER) sealed under a DEK of its own. */
+  /**
+   * Agent's root: certificate DER, and its private key (PKCS#8 DER) sealed under a DEK of its own. Without a sealed key
+   * it is in the HSM.
+   */
   root_certificate: Buffer | null;
   root_key_sealed: Buffer | null;
   root_key_dek: Buffer | null;
   root_key_kek: string | null;
   /** 'tunnel': hosts that no grant names may be reached without a credential; null: they are denied. */
   unlisted: 'tunnel' | null;
+  /** Which of the agent's roots `root_*` is; null: the first. */
+  root_number: number | null;
+  /** The root before that, while it is still trusted. */
+  old_root_certificate: Buffer | null;
+  old_root_key_sealed: Buffer | null;
+  old_root_key_dek: Buffer | null;
+  old_root_key_kek: string | null;
 }
 
 /** Authorities that are no agent's: one, "proxy", for the listener that speaks TLS before it knows whose agent it meets. */
@@ -119,6 +129,11 @@ export const COLUMNS: Columns = {
     'root_key_dek',
     'root_key_kek',
     'unlisted',
+    'root_number',
+    'old_root_certificate',
+    'old_root_key_sealed',
+    'old_root_key_dek',
+    'old_root_key_kek',
     ...COMMON,
   ],
   authorities: ['id', 'certificate', 'key_sealed', 'key_dek', 'key_kek', ...COMMON],
@@ -130,7 +145,14 @@ export const COLUMNS: Columns = {
 
 /** Columns that a table got after it was first released. They are null in rows from before. */
 export const LATER_COLUMNS: { readonly [T in PolicyTable]?: readonly (keyof Schema[T] & string)[] } = {
-  agents: ['unlisted'],
+  agents: [
+    'unlisted',
+    'root_number',
+    'old_root_certificate',
+    'old_root_key_sealed',
+    'old_root_key_dek',
+    'old_root_key_kek',
+  ],
 };
 
 /** A row's primary key, as people are shown it. */

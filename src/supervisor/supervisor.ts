@@ -173,6 +173,7 @@ class Supervisor {
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
       keepVersions: this.#options.keepVersions,
+      authorityKeys: this.#options.installation.authorityKeys,
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,

@@ -1,5 +1,6 @@
 import type { Channel } from '../channel/channel.ts';
 import {
+  AuthoritiesReply,
   KeyholderHealth,
   KeyholderInfo,
   type KeyholderRequest,
@@ -8,6 +9,7 @@ import {
 } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { allocateSecret } from '../secret-buffer.ts';
+import { ecdsaSignature } from './authorities/der.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */
 const DEADLINE_MS = 5_000;
@@ -192,6 +194,29 @@ export class KeyholderClient {
   /** ECDSA P-256 with SHA-256 under the audit key: 64 bytes, r‖s. */
   sign(message: Buffer): Promise<Buffer> {
     return this.#verb({ verb: 'sign' }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** Makes the key of an authority in the HSM; its uncompressed point. Throws hsm_unavailable. */
+  makeAuthority(label: string): Promise<Buffer> {
+    const header = { verb: 'authority.make', label } as const;
+    return this.#verb(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
+  }
+
+  /** ECDSA P-256 with SHA-256 under that key, in DER. Throws hsm_unavailable, hsm_key_missing. */
+  signAsAuthority(label: string, message: Buffer): Promise<Buffer> {
+    return this.#verb({ verb: 'authority.sign', label }, [message], (_header, parts) =>
+      ecdsaSignature(copyOf(parts[0])),
+    );
+  }
+
+  /** Throws hsm_unavailable. */
+  destroyAuthority(label: string): Promise<void> {
+    return this.#verb({ verb: 'authority.destroy', label }, [], () => undefined);
+  }
+
+  /** Labels of the authorities' keys in the HSM. Throws hsm_unavailable. */
+  authorityLabels(): Promise<string[]> {
+    return this.#verb({ verb: 'authority.list' }, [], (header) => AuthoritiesReply.parse(header).labels);
   }
 
   /** HMAC-SHA-256 of each message, 32 bytes each, in order. */

@@ -7,11 +7,13 @@ import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
 import { Agents } from './agents/agents.ts';
+import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { controlApi } from './api/control.ts';
 import { publicApi } from './api/public.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { RootKeys } from './authorities/root-keys.ts';
 import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
 import { Credentials } from './credentials/credentials.ts';
@@ -50,6 +52,7 @@ export class Vault {
   readonly #ledger: Ledger;
   readonly #compiler: SnapshotCompiler;
   readonly #sessions = new Sessions();
+  readonly #rootKeys: RootKeys;
   readonly #issuers: Issuers;
   readonly #proxyAuthority: ProxyAuthority;
   readonly #fleet: Fleet;
@@ -78,7 +81,8 @@ export class Vault {
     this.#policy = new Policy(store, this.#keyholder);
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
-    this.#issuers = new Issuers(this.#keyholder);
+    this.#rootKeys = new RootKeys(this.#keyholder, start.authorityKeys);
+    this.#issuers = new Issuers(this.#rootKeys);
     this.#fleet = new Fleet(
       this.#policy,
       this.#compiler,
@@ -157,7 +161,7 @@ export class Vault {
       rows: () => this.#policy.state.rows(),
       status: () => this.#status(),
       intakePublicKey: () => this.#keyholder.intakePublicKey(),
-      agents: new Agents(this.#changes, this.#keyholder, this.#sessions),
+      agents: new Agents(this.#changes, this.#rootKeys, this.#sessions),
       services: new Services(this.#changes, this.#keyholder),
       credentials: new Credentials(this.#changes, this.#keyholder, this.#start.keepVersions),
       versions: new CredentialVersions(this.#changes, this.#keyholder, this.#start.keepVersions),
@@ -199,7 +203,8 @@ export class Vault {
       if (this.#policy.loaded) return this.#policy.anchor();
       await this.#policy.load();
       this.#fleet.startEarly();
-      if (this.#policy.failures.length > 0) await this.#alarm();
+      if (this.#policy.failures.length > 0) return this.#alarm();
+      await this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf));
     });
     this.#attempt(
       work.then(async () => {

@@ -10,7 +10,8 @@ import { createRoot } from '../../src/vault/authorities/root.ts';
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-bundle-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
-const root = (name: string): string => toPem(createRoot({ id: 'agt_0123456789abcdef', name }).certificate);
+const root = (name: string): string =>
+  toPem(createRoot({ id: 'agt_0123456789abcdef', name, number: 1 }).certificate);
 const file = (name: string, text: string): string => {
   const path = join(folder, name);
   writeFileSync(path, text);

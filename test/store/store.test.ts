@@ -40,6 +40,11 @@ const agent = {
   root_key_dek: bytes,
   root_key_kek: 'kek-1',
   unlisted: 'tunnel' as const,
+  root_number: 2,
+  old_root_certificate: bytes,
+  old_root_key_sealed: null,
+  old_root_key_dek: null,
+  old_root_key_kek: null,
 };
 const definition = JSON.stringify({
   id: 'acme',

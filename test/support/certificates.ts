@@ -1,6 +1,6 @@
 import crypto from 'node:crypto';
 import net from 'node:net';
-import { parseAddress } from '../../src/proxy/upstream/address.ts';
+import { parseAddress } from '../../src/upstream/address.ts';
 
 /** A certificate and its P-256 key, both PEM, made in a millisecond without a child process. */
 export interface Certificate {

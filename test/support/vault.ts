@@ -100,7 +100,12 @@ export class TestVault {
   /** Starts a vault on the installation, with its keyholder and listening unless told not to. */
   static async start(
     installation: Installation,
-    { keyholder = true, open = true, names = [] as string[] } = {},
+    {
+      keyholder = true,
+      open = true,
+      names = [] as string[],
+      authorityKeys = 'wrapped' as 'wrapped' | 'hsm',
+    } = {},
   ): Promise<TestVault> {
     const rendezvous = join(installation.folder, 'vault', 'rendezvous.sock');
     rmSync(rendezvous, { force: true });
@@ -138,6 +143,7 @@ export class TestVault {
       control: '/proc/self/fd/4/control.sock',
       database: '/proc/self/fd/4/sallyport.db',
       api: { host: '127.0.0.1', port: 0 },
+      authorityKeys,
       keepVersions: 2,
       isolation: 'none',
       secrets: [],

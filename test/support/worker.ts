@@ -139,7 +139,9 @@ export class TestWorker {
     const snapshot: Snapshot = {
       revision: 1,
       integrity: null,
-      agents: [{ id: 'agent-1', name: 'bot', tokens: [hash], unlisted: 'deny', integrity: null }],
+      agents: [
+        { id: 'agent-1', name: 'bot', tokens: [hash], unlisted: 'deny', authority: '1', integrity: null },
+      ],
       rules: options.rules.map(toRule),
     };
     const start: ToWorker = {

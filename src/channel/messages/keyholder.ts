@@ -12,10 +12,16 @@ import { z } from 'zod';
  * | agree        | uncompressed P-256 point   | 32-byte x coordinate of ECDH with the intake key |
  * | anchor.read  |                            | the anchor's bytes, or no part where none was written |
  * | anchor.write | the anchor's bytes (≤ 4 KiB) |                       |
+ * | authority.make | | uncompressed P-256 point of the key that it made, under that label |
+ * | authority.sign | message | ECDSA P-256/SHA-256 signature of that authority's key, 64 bytes r‖s |
+ * | authority.destroy | | |
+ * | authority.list | | | header: AuthoritiesReply
  * | rotate       |                            |                         | header: RotateReply
  * | retire       |                            |                         | header: { }
  * | health       |                            |                         | header: KeyholderHealth
  *
+ * Authorities are those of agents whose root key is in the token; labels as in src/vault/authorities/root-keys.ts. To
+ * destroy one that is gone already is no failure.
  * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
  * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
  * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever.
@@ -33,6 +39,10 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('agree') }),
   z.strictObject({ verb: z.literal('anchor.read') }),
   z.strictObject({ verb: z.literal('anchor.write') }),
+  z.strictObject({ verb: z.literal('authority.make'), label: z.string() }),
+  z.strictObject({ verb: z.literal('authority.sign'), label: z.string() }),
+  z.strictObject({ verb: z.literal('authority.destroy'), label: z.string() }),
+  z.strictObject({ verb: z.literal('authority.list') }),
   z.strictObject({ verb: z.literal('rotate'), from: z.string() }),
   z.strictObject({ verb: z.literal('retire'), kek: z.string() }),
   z.strictObject({ verb: z.literal('health') }),
@@ -75,6 +85,10 @@ export type KeyholderInfo = z.infer<typeof KeyholderInfo>;
 
 export const WrapReply = z.strictObject({ kek: z.string() });
 export type WrapReply = z.infer<typeof WrapReply>;
+
+/** Labels of the authorities' keys that are in the token. */
+export const AuthoritiesReply = z.strictObject({ labels: z.array(z.string()) });
+export type AuthoritiesReply = z.infer<typeof AuthoritiesReply>;
 
 /** The newest KEK, and whether it was made for this request. */
 export const RotateReply = z.strictObject({ kek: z.string(), made: z.boolean() });

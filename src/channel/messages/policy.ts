@@ -50,6 +50,8 @@ export const SnapshotAgent = z.strictObject({
   tokens: z.array(z.string().regex(/^[0-9a-f]{64}$/)),
   /** What becomes of hosts that no rule of this agent names: refused, or passed on unseen and without a credential. */
   unlisted: z.enum(['deny', 'tunnel']),
+  /** Names what its leaves come from: those made before it changed are not shown any more. */
+  authority: z.string(),
   integrity: z.string().nullable(),
 });
 

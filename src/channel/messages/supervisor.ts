@@ -14,6 +14,8 @@ export const VaultStart = z.strictObject({
   secrets: z.array(WorkerSecret),
   /** How many versions of a credential keep their sealed value, the current one included. */
   keepVersions: z.number().int().min(1),
+  /** Where the keys of new authorities are: see src/vault/authorities/root-keys.ts. */
+  authorityKeys: z.enum(['wrapped', 'hsm']),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });

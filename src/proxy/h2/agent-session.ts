@@ -1,6 +1,7 @@
 import http2 from 'node:http2';
 import type tls from 'node:tls';
-import type { Tunnel } from '../tunnel.ts';
+import type { Session } from '../tunnel/session.ts';
+import type { Tunnel } from '../tunnel/tunnel.ts';
 import { AgentStream } from './agent-stream.ts';
 import { Calm } from './calm.ts';
 
@@ -13,7 +14,7 @@ const GOAWAY_MS = 50;
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
 /** A tunnel whose agent chose HTTP/2 (ALPN h2): its requests side by side, each an AgentStream. */
-export class AgentSession {
+export class AgentSession implements Session {
   readonly #tunnel: Tunnel;
   readonly #session: http2.ServerHttp2Session;
   readonly #streams = new Set<AgentStream>();
@@ -46,18 +47,26 @@ export class AgentSession {
     });
   }
 
-  /** Whether a request is in hand. */
-  get busy(): boolean {
-    return this.#streams.size > 0;
-  }
-
   checkDeadlines(now: number): void {
     for (const stream of this.#streams) stream.checkDeadlines(now);
   }
 
-  /** A new policy is in force: a stream without a right to go on is closed. */
-  recheck(): void {
-    for (const stream of this.#streams) stream.recheck();
+  /** HTTP/2 frames its heads: one that does not end holds up its connection alone, which is idle then. */
+  headTimedOut(): void {}
+
+  recheck(gone: boolean): boolean {
+    for (const stream of this.#streams) stream.recheck(gone);
+    return gone;
+  }
+
+  drain(): void {
+    if (this.#streams.size > 0) this.close();
+    else this.#tunnel.close();
+  }
+
+  /** Each request ends by itself: this is the agent going. */
+  ended(): void {
+    this.#tunnel.destroy();
   }
 
   /** Takes no more requests (GOAWAY), ends with the last of those in hand. */
@@ -65,8 +74,7 @@ export class AgentSession {
     this.#session.close();
   }
 
-  /** The connection is gone. */
-  destroy(): void {
+  gone(): void {
     for (const stream of this.#streams) stream.closed();
     this.#streams.clear();
     this.#session.destroy();
@@ -82,13 +90,19 @@ export class AgentSession {
     if (this.#flooded) return stream.close(NGHTTP2_REFUSED_STREAM);
     const request = new AgentStream(this.#tunnel, stream);
     this.#streams.add(request);
-    this.#tunnel.streamsChanged();
+    this.#streamsChanged();
     stream.on('close', () => {
       if (!this.#streams.delete(request)) return;
       if (request.closed()) this.#calm.spend();
-      this.#tunnel.streamsChanged();
+      this.#streamsChanged();
     });
     request.start(fields, flags, misdirected);
+  }
+
+  #streamsChanged(): void {
+    if (this.#tunnel.closing) return;
+    if (this.#streams.size > 0) this.#tunnel.carry();
+    else this.#tunnel.awaitRequest();
   }
 
   #cutOff(): void {

@@ -1,11 +1,11 @@
 import { Buffer } from 'node:buffer';
 import http2 from 'node:http2';
-import type { AgentSide } from '../agent-side.ts';
 import type { Scheme } from '../authority.ts';
-import { Exchange } from '../exchange.ts';
+import type { AgentSide } from '../exchange/agent-side.ts';
+import { Exchange } from '../exchange/exchange.ts';
 import { RequestReader } from '../http/request.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
-import type { Tunnel } from '../tunnel.ts';
+import type { Tunnel } from '../tunnel/tunnel.ts';
 import type { Worker } from '../worker.ts';
 import { Answer } from './answer.ts';
 import { properEnd } from './proper-end.ts';
@@ -99,14 +99,12 @@ export class AgentStream implements AgentSide {
     this.#exchange.start();
   }
 
-  write(bytes: Buffer, wiped: Buffer | undefined): boolean {
+  write(bytes: Buffer): boolean {
     try {
       return this.#stream.destroyed || this.#stream.closed || this.#answer.take(bytes);
     } catch {
       this.destroy(); // an answer that HTTP/2 cannot say
       return true;
-    } finally {
-      wiped?.fill(0);
     }
   }
 
@@ -164,10 +162,10 @@ export class AgentStream implements AgentSide {
     this.#exchange?.checkDeadlines(now);
   }
 
-  /** A new policy is in force. */
-  recheck(): void {
-    if (!this.#exchange?.policyChanged()) return;
-    this.#exchange.revoked();
+  /** A new policy is in force; `gone`: the agent has no right to be here. */
+  recheck(gone: boolean): void {
+    if (!gone && !this.#exchange?.policyChanged()) return;
+    this.#exchange?.revoked();
     this.destroy();
   }
 
@@ -192,7 +190,7 @@ export class AgentStream implements AgentSide {
     const error = asSallyportError(cause);
     const { agentName, host, port } = this;
     this.worker.stages.journal.refusal({ agent: agentName, method: '', host, port, path: '' }, error, () => {
-      this.write(problemResponse(error, { close: false, bodiless: false, reason: false }), undefined);
+      this.write(problemResponse(error, { close: false, bodiless: false, reason: false }));
       this.exchangeDone();
     });
   }

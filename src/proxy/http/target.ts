@@ -24,6 +24,9 @@ const DOT = 0x2e;
 const QUESTION = 0x3f;
 const BRACKET = 0x5b;
 
+/** What most hosts are: names in canonical form, whose last label no resolver reads as a number. */
+const CANONICAL_NAME = /^(?:[a-z0-9_-]{1,63}\.)*[a-z_-][a-z0-9_-]{0,62}$/;
+
 /**
  * The one form of a host that is used for every comparison: lower-case A-labels without the trailing dot, an IPv4
  * address in four decimal parts, an IPv6 address as in RFC 5952 without brackets (accepted with or without). Throws
@@ -31,6 +34,7 @@ const BRACKET = 0x5b;
  * octal parts), percent-encoding, user information, zone ids, empty or overlong labels.
  */
 export function canonicalHost(text: string): string {
+  if (CANONICAL_NAME.test(text) && text.length <= 253) return text;
   if (text.startsWith('[') || text.includes(':')) {
     const bracketed = text.startsWith('[') && text.endsWith(']');
     const groups = parseIPv6(bracketed ? text.slice(1, -1) : text);

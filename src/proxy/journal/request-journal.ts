@@ -55,7 +55,7 @@ export class RequestJournal {
   outcome(id: number, outcome: Outcome): void {
     if (outcome.error !== null) this.#onProblem(outcome.error);
     this.#writer.appendLine(
-      `{"type":"outcome","id":${id},"time":"${timestamp()}","status":${outcome.status},"error":${orNull(outcome.error)},"overheadMs":${toMicroseconds(outcome.overheadMs)},"totalMs":${toMicroseconds(outcome.totalMs)},"bytesUp":${outcome.bytesUp},"bytesDown":${outcome.bytesDown}}`,
+      `{"type":"outcome","id":${id},"time":"${timestamp()}","status":${outcome.status},"error":${orNull(outcome.error)},"overheadMs":${milliseconds(outcome.overheadMs)},"totalMs":${milliseconds(outcome.totalMs)},"bytesUp":${outcome.bytesUp},"bytesDown":${outcome.bytesDown}}`,
     );
   }
 
@@ -77,6 +77,11 @@ function withoutQuery(path: string | Buffer): string {
   return query < 0 ? text : text.slice(0, query);
 }
 
-function toMicroseconds(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
+/** To the microsecond, by whole numbers: V8 writes those several times faster than fractions (measured). */
+function milliseconds(ms: number): string {
+  const microseconds = Math.round(ms * 1000);
+  const whole = Math.trunc(microseconds / 1000);
+  const rest = microseconds - whole * 1000;
+  if (rest === 0) return `${whole}`;
+  return rest < 10 ? `${whole}.00${rest}` : rest < 100 ? `${whole}.0${rest}` : `${whole}.${rest}`;
 }

@@ -4,7 +4,7 @@ import { Passage } from '../passage.ts';
 import type { Destination, PolicyAgent, PolicyTable } from '../policy/match.ts';
 import { type Refusal, refuseDestination, refuseIntegrity } from '../policy/refusal.ts';
 import { asSallyportError } from '../problem.ts';
-import { Tunnel } from '../tunnel.ts';
+import { Tunnel } from '../tunnel/tunnel.ts';
 import type { Approach } from './approach.ts';
 import { known, requireServing } from './entrant.ts';
 import { enterPlainAt } from './plain.ts';
@@ -48,7 +48,7 @@ export async function enter(
       if (rest[0] !== HANDSHAKE)
         return enterPlainAt(approach, { ...who, agent }, to, false, { established, rest });
     }
-    const context = await worker.stages.leaves.context(agent.id, to.host, to.port, who.token);
+    const context = await worker.stages.leaves.context(agent, to.host, to.port, who.token);
     if (worker.policy !== policy) continue; // rights may have gone while the certificate was made
     const tunnel = new Tunnel(worker, at);
     worker.admit(tunnel);

@@ -40,6 +40,8 @@ export interface PolicyAgent {
   readonly tokenHashes: readonly Buffer[];
   /** Whether it may reach hosts that no rule of its names, without a credential. */
   readonly unlisted: 'deny' | 'tunnel';
+  /** Names what its leaves come from. */
+  readonly authority: string;
   /** Set where the agent's row failed authentication: its requests are refused with `integrity_failed`. */
   readonly integrity: string | null;
 }
@@ -75,13 +77,20 @@ export class PolicyTable {
     this.#pathIsUnambiguous = pathIsUnambiguous;
     const slots = snapshot.agents.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
     this.strangerHashes = fill([], slots);
-    for (const { id, name, tokens, unlisted, integrity } of snapshot.agents) {
+    for (const { id, name, tokens, unlisted, authority, integrity } of snapshot.agents) {
       const twice = this.#byName.has(name) ? 'two agents have this name' : null;
       const tokenHashes = fill(
         tokens.map((hex) => Buffer.from(hex, 'hex')),
         slots,
       );
-      const agent: PolicyAgent = { id, name, tokenHashes, unlisted, integrity: integrity ?? twice };
+      const agent: PolicyAgent = {
+        id,
+        name,
+        tokenHashes,
+        unlisted,
+        authority,
+        integrity: integrity ?? twice,
+      };
       this.#byName.set(name, agent);
       this.#byId.set(id, agent);
     }

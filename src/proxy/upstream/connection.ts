@@ -1,10 +1,11 @@
 import type { Duplex } from 'node:stream';
 import { allocateSecret } from '../../secret-buffer.ts';
 import type { ResponseReader } from '../http/response.ts';
+import type { Incoming } from './incoming.ts';
 
 /** Who uses a connection now. All calls come from the socket's events; one that throws is a fault of its own. */
 export interface UpstreamHandler {
-  /** Bytes as they came; the handler wipes `chunk` when it is done with it. */
+  /** Bytes as they came; they are wiped once this returns. */
   onData(chunk: Buffer): void;
   /** The server will send no more. */
   onEnd(): void;
@@ -40,21 +41,25 @@ export class UpstreamConnection {
 
   /**
    * `onRelease` is told of an unharmed connection that its user has given back, and decides what becomes of it.
-   * `onClose` is told once that the connection is gone.
+   * `onClose` is told once that the connection is gone. `incoming`: given to the socket as its `onread`.
    */
   constructor(
     socket: Duplex,
     onRelease: (connection: UpstreamConnection) => void,
     onClose: (connection: UpstreamConnection) => void,
+    incoming?: Incoming,
   ) {
     this.socket = socket;
     this.#onRelease = onRelease;
+    const take = (bytes: Buffer): void => {
+      if (this.#handler) this.#handler.onData(bytes);
+      else socket.destroy();
+    };
+    if (incoming) incoming.take = take;
+    if (incoming?.premature) socket.destroy(); // a server speaks when it is asked
     socket.on('data', (chunk: Buffer) => {
-      if (this.#handler) this.#handler.onData(chunk);
-      else {
-        chunk.fill(0);
-        socket.destroy();
-      }
+      take(chunk);
+      chunk.fill(0);
     });
     socket.on('end', () => {
       this.#ended = true;
@@ -104,12 +109,15 @@ export class UpstreamConnection {
    */
   release(): void {
     this.#handler = undefined;
-    if (!this.isSound) {
-      this.socket.destroy();
-      return;
-    }
-    if (this.socket.isPaused()) this.socket.resume(); // the next user's answer is to flow
-    this.#onRelease(this);
+    if (!this.socket.isPaused()) return this.#giveBack();
+    // The next user's answer is to flow; and what the server sent beyond this one, unread so far, must come to light.
+    this.socket.resume();
+    setImmediate(() => setImmediate(() => this.#giveBack()));
+  }
+
+  #giveBack(): void {
+    if (this.isSound) this.#onRelease(this);
+    else this.socket.destroy();
   }
 
   /** Closes at once. The handler is not called any more. */

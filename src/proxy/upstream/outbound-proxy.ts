@@ -1,12 +1,12 @@
 import net from 'node:net';
 import { SallyportError } from '../../errors.ts';
 import { allocateSecret } from '../../secret-buffer.ts';
+import { dial } from '../../upstream/dial.ts';
+import type { Resolver } from '../../upstream/resolve.ts';
+import { until } from '../../upstream/until.ts';
 import { authorityText } from '../authority.ts';
 import { ResponseReader } from '../http/response.ts';
 import { base64Length, writeBase64 } from '../injection/base64.ts';
-import { dial } from './dial.ts';
-import type { Resolver } from './resolve.ts';
-import { until } from './until.ts';
 
 export interface OutboundProxyOptions {
   readonly host: string;

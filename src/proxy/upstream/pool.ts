@@ -1,38 +1,19 @@
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
-import { SallyportError } from '../../errors.ts';
+import type { AddressGuard } from '../../upstream/address-guard.ts';
+import { Connector, type Destination } from '../../upstream/connect.ts';
+import { unreachable } from '../../upstream/failures.ts';
+import type { Resolver } from '../../upstream/resolve.ts';
+import type { TrustedRoots } from '../../upstream/trust.ts';
 import { ServerSessions } from '../h2/server-sessions.ts';
 import { ServerStream } from '../h2/server-stream.ts';
-import type { AddressGuard } from './address-guard.ts';
-import { Connector, type Destination } from './connect.ts';
 import { UpstreamConnection } from './connection.ts';
-import { unreachable } from './failures.ts';
 import { IdleConnections } from './idle-connections.ts';
+import { Incoming } from './incoming.ts';
+import { keyText, type UpstreamKey } from './key.ts';
 import type { OutboundProxy } from './outbound-proxy.ts';
-import type { Resolver } from './resolve.ts';
-import { lastUse } from './sessions.ts';
-import { createTrust, type Trust, type TrustedRoots } from './trust.ts';
-
-export type { UpstreamConnection, UpstreamHandler } from './connection.ts';
-
-/** Whose connection: a connection serves only requests that agree in all of it. */
-export interface UpstreamKey {
-  /** A name in A-labels, lower case, or an IP literal. */
-  readonly host: string;
-  readonly port: number;
-  /** What one agent left on a connection (its own login, a half-hidden request) never meets another's request. */
-  readonly agent: string;
-  /**
-   * The credential's id, '' for none: some servers authenticate a connection rather than a request (NTLM,
-   * Negotiate), and would take a request without the credential, or under another one, for the first one's.
-   */
-  readonly identity: string;
-  /** Without TLS; never the same connection as with it. */
-  readonly plain?: boolean;
-  /** Over HTTP/2; named: the fields that hold a credential, in lower case. */
-  readonly http2?: readonly string[];
-}
+import { draining, type Origin, originOf, VerifiedConnections } from './verified.ts';
 
 export interface PoolLimits {
   /** How long a connection may be idle; servers close theirs after 60 s and more. */
@@ -54,15 +35,6 @@ export interface PoolOptions {
 
 const DEFAULTS: PoolLimits = { idleTimeoutMs: 60_000, maxAgeMs: 10 * 60_000, maxIdle: 4096 };
 
-/** What a connection was opened for. */
-interface Origin {
-  readonly text: string;
-  readonly identity: string;
-  readonly openedAt: number;
-  /** Set where the connection is to be used for no further request. */
-  retired: boolean;
-}
-
 /** The worker's connections to servers: idle ones for the asking, new ones resumed where the server allows. */
 export class UpstreamPool {
   readonly #connector: Connector;
@@ -70,7 +42,7 @@ export class UpstreamPool {
   readonly #idle: IdleConnections;
   readonly #open = new Map<UpstreamConnection, Origin>();
   readonly #http2: ServerSessions<Origin>;
-  #trust: Trust;
+  readonly #verified: VerifiedConnections;
   #closed = false;
 
   constructor(options: PoolOptions) {
@@ -83,7 +55,7 @@ export class UpstreamPool {
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#idle = new IdleConnections(this.#limits.idleTimeoutMs, this.#limits.maxIdle);
     this.#http2 = new ServerSessions(this.#limits);
-    this.#trust = createTrust(options.ca);
+    this.#verified = new VerifiedConnections(this.#connector, options.ca);
   }
 
   /** Connections that nobody uses now. */
@@ -113,61 +85,21 @@ export class UpstreamPool {
   /** A new connection. Throws what Connector.connect does; `draining` once the pool is closed. */
   async open(key: UpstreamKey, signal?: AbortSignal): Promise<UpstreamConnection> {
     if (this.#closed) throw draining();
-    const text = keyText(key);
-    const origin: Origin = { text, identity: key.identity, openedAt: performance.now(), retired: false };
+    const origin = originOf(key);
     if (key.plain) return this.#adopt(await this.#connector.connectPlain(key, signal), origin, key);
-    if (key.http2) return this.#openStream(key, key.http2, text, origin);
-    return this.#adopt(await this.#connect(key, text, origin, signal), origin, key);
+    if (key.http2) return this.#openStream(key, key.http2, origin);
+    const incoming = new Incoming();
+    const socket = await this.#verified.connect(key, origin, incoming, signal);
+    return this.#adopt(socket, origin, key, incoming);
   }
 
   /** A request's place on a connection that it shares: nobody's abort ends the opening for the others. */
-  async #openStream(key: UpstreamKey, sensitive: readonly string[], text: string, origin: Origin) {
-    const opened = await this.#http2.open(text, sensitive, origin, () => this.#connect(key, text, origin));
+  async #openStream(key: UpstreamKey, sensitive: readonly string[], origin: Origin) {
+    const connect = (): Promise<tls.TLSSocket> => this.#verified.connect(key, origin);
+    const opened = await this.#http2.open(origin.text, sensitive, origin, connect);
     const connection = this.#adopt(opened.stream, opened.origin, key);
     connection.reused = opened.reused;
     return connection;
-  }
-
-  /** A new TLS connection, resumed where that can be. */
-  async #connect(
-    key: UpstreamKey,
-    text: string,
-    origin: Origin,
-    signal?: AbortSignal,
-  ): Promise<tls.TLSSocket> {
-    if (this.#closed) throw draining();
-    const trust = this.#trust;
-    let resumed = trust.sessions.take(text);
-    const from = resumed;
-    // A server may send tickets as long as the connection lives: those of a retired one are not kept.
-    const onSession = (session: Buffer, validTo: number | undefined): void => {
-      if (origin.retired || this.#trust !== trust || this.#closed) session.fill(0);
-      else trust.sessions.put(text, { session, until: lastUse(validTo, from) });
-    };
-    const { host, port, agent } = key;
-    const { secureContext } = trust;
-    const protocol = key.http2 ? 'h2' : 'http/1.1';
-    try {
-      const target = {
-        host,
-        port,
-        agent,
-        secureContext,
-        protocol,
-        session: resumed?.session,
-        onSession,
-      } as const;
-      const socket = await this.#connector.connect(target, signal);
-      if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
-        trust.sessions.put(text, resumed); // unlike a ticket of TLS 1.3, it serves many times
-        resumed = undefined;
-      }
-      if (!this.#closed && this.#trust === trust) return socket;
-      socket.destroy();
-    } finally {
-      resumed?.session.fill(0);
-    }
-    return this.#connect(key, text, origin, signal); // what was trusted has changed meanwhile
   }
 
   /** A connection of its own, for bytes that are passed on unseen. Throws like `open`. */
@@ -181,16 +113,14 @@ export class UpstreamPool {
    * in use close when they are released, sessions are wiped. Throws `invalid_settings`, and changes nothing then.
    */
   retrust(ca: TrustedRoots): void {
-    const trust = createTrust(ca);
+    this.#verified.retrust(ca);
     this.#retire(() => true);
-    this.#trust.sessions.drop('');
-    this.#trust = trust;
   }
 
   /** Closes what a credential that is gone has authenticated: idle connections now, others at their release. */
   forget(identity: string): void {
     this.#retire((origin) => origin.identity === identity);
-    this.#trust.sessions.drop(`${identity} `);
+    this.#verified.forget(identity);
   }
 
   /** Closes every connection, those in use too, whose handlers are told; opens no more. */
@@ -198,10 +128,10 @@ export class UpstreamPool {
     this.#closed = true;
     for (const connection of this.#open.keys()) connection.socket.destroy();
     this.#http2.close();
-    this.#trust.sessions.drop('');
+    this.#verified.close();
   }
 
-  #adopt(socket: Duplex, origin: Origin, key: UpstreamKey): UpstreamConnection {
+  #adopt(socket: Duplex, origin: Origin, key: UpstreamKey, incoming?: Incoming): UpstreamConnection {
     if (socket.destroyed) throw unreachable(key, new Error('the server closed it at once'));
     const connection = new UpstreamConnection(
       socket,
@@ -210,6 +140,7 @@ export class UpstreamPool {
         this.#idle.remove(gone);
         this.#open.delete(gone);
       },
+      incoming,
     );
     this.#open.set(connection, origin);
     return connection;
@@ -234,13 +165,4 @@ export class UpstreamPool {
     }
     this.#http2.retire(isMeant);
   }
-}
-
-/** The identity first, so that `forget` finds what is its own; no part contains a space. */
-function keyText({ host, port, agent, identity, plain, http2 }: UpstreamKey): string {
-  return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}${http2 ? ' h2' : ''}`;
-}
-
-function draining(): SallyportError {
-  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
 }

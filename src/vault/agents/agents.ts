@@ -1,12 +1,10 @@
 import type { SnapshotAgent } from '../../channel/messages/policy.ts';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, PolicyRow } from '../../store/schema.ts';
-import { createRoot } from '../authorities/root.ts';
+import type { RootKeys, StoredRoot } from '../authorities/root-keys.ts';
 import { type Changes, newId, UNSIGNED } from '../changes.ts';
-import { rootKeyBinding } from '../credentials/binding.ts';
-import { openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
 import { requireAgent } from '../grants/grants.ts';
-import type { KeyholderClient } from '../keyholder.ts';
+import { hasExpired, newestRoot, oldRoot, oldRootColumns, rootColumns, rootsOf } from './roots.ts';
 import type { Sessions } from './sessions.ts';
 
 type Unlisted = SnapshotAgent['unlisted'];
@@ -16,12 +14,12 @@ const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 /** Who may use the proxy, each with an authority of its own. */
 export class Agents {
   readonly #changes: Changes;
-  readonly #keyholder: KeyholderClient;
+  readonly #rootKeys: RootKeys;
   readonly #sessions: Sessions;
 
-  constructor(changes: Changes, keyholder: KeyholderClient, sessions: Sessions) {
+  constructor(changes: Changes, rootKeys: RootKeys, sessions: Sessions) {
     this.#changes = changes;
-    this.#keyholder = keyholder;
+    this.#rootKeys = rootKeys;
     this.#sessions = sessions;
   }
 
@@ -37,27 +35,19 @@ export class Agents {
         throw new SallyportError('already_exists', message);
       }
       const id = newId('agt');
-      const root = createRoot({ id, name });
-      try {
-        const binding = rootKeyBinding(id, root.certificate);
-        const { sealed, dek, kek } = await sealEnvelope(this.#keyholder, binding, root.privateKey);
-        const row: AgentsTable = {
-          ...UNSIGNED,
-          id,
-          name,
-          token_hash: tokenHash,
-          root_certificate: root.certificate,
-          root_key_sealed: sealed,
-          root_key_dek: dek,
-          root_key_kek: kek,
-          unlisted: unlisted === 'tunnel' ? unlisted : null,
-          created_at: new Date().toISOString(),
-          removed_at: null,
-        };
-        return { rows: [{ table: 'agents', row }], result: { id, name }, detail: { agent: id, unlisted } };
-      } finally {
-        root.privateKey.fill(0);
-      }
+      const root = await this.#rootKeys.create({ id, name, number: 1 });
+      const row: AgentsTable = {
+        ...UNSIGNED,
+        ...rootColumns(root),
+        ...oldRootColumns(undefined),
+        id,
+        name,
+        token_hash: tokenHash,
+        unlisted: unlisted === 'tunnel' ? unlisted : null,
+        created_at: new Date().toISOString(),
+        removed_at: null,
+      };
+      return { rows: [{ table: 'agents', row }], result: { id, name }, detail: { agent: id, unlisted } };
     });
   }
 
@@ -87,18 +77,78 @@ export class Agents {
     });
   }
 
+  /**
+   * Gives the agent a new root. Until `retireAuthority` it trusts both, and so do clients that have only one of them;
+   * an old root that has expired is left out at once. Throws not_found, already_exists while an earlier one still counts.
+   */
+  rotateAuthority(name: string): Promise<{ id: string; name: string }> {
+    return this.#changes.apply('agent.rotate-ca', name, async (state) => {
+      const agent = requireAgent(state, name);
+      if (oldRoot(agent)) {
+        const message = `An earlier CA of ${name} still counts: end that with \`sallyport agent retire-ca ${name}\` once every client has the new one.`;
+        throw new SallyportError('already_exists', message);
+      }
+      const before = newestRoot(agent);
+      const root = await this.#rootKeys.create({ ...before.owner, number: before.owner.number + 1 });
+      const old = hasExpired(before) ? undefined : before;
+      const row: AgentsTable = { ...agent, ...rootColumns(root), ...oldRootColumns(old) };
+      return {
+        rows: [{ table: 'agents', row }],
+        result: { id: agent.id, name },
+        detail: { agent: agent.id, root: root.owner.number },
+      };
+    });
+  }
+
+  /** Ends trust in the root before the newest: nothing comes from it any more, and its key is destroyed. Throws not_found. */
+  async retireAuthority(name: string): Promise<{ id: string; name: string }> {
+    const { id, old } = await this.#changes.apply('agent.retire-ca', name, (state) => {
+      const agent = requireAgent(state, name);
+      const old = oldRoot(agent);
+      if (!old) {
+        const message = `${name} has one CA and no earlier one: make a new one with \`sallyport agent rotate-ca ${name}\` first.`;
+        throw new SallyportError('not_found', message);
+      }
+      const row: AgentsTable = { ...agent, ...oldRootColumns(undefined) };
+      return {
+        rows: [{ table: 'agents', row }],
+        shreds: 'now',
+        result: { id: agent.id, old },
+        detail: { agent: agent.id, root: old.owner.number },
+      };
+    });
+    await this.#destroy([old]);
+    return { id, name };
+  }
+
   /** Removes an agent with its grants, token and authority. Throws not_found. */
-  remove(name: string): Promise<void> {
-    return this.#changes.apply('agent.remove', name, (state) => {
+  async remove(name: string): Promise<void> {
+    const roots = await this.#changes.apply('agent.remove', name, (state) => {
       const agent = requireAgent(state, name);
       const removed_at = new Date().toISOString();
       const emptied = { token_hash: null, root_key_sealed: null, root_key_dek: null, root_key_kek: null };
-      const rows: PolicyRow[] = [{ table: 'agents', row: { ...agent, ...emptied, removed_at } }];
+      const row: AgentsTable = { ...agent, ...emptied, ...oldRootColumns(undefined), removed_at };
+      const rows: PolicyRow[] = [{ table: 'agents', row }];
       for (const grant of state.grants()) {
         if (grant.agent === agent.id) rows.push({ table: 'grants', row: { ...grant, removed_at } });
       }
-      return { rows, shreds: 'now', result: undefined, detail: { agent: agent.id } };
+      return { rows, shreds: 'now', result: rootsOf(agent), detail: { agent: agent.id } };
     });
+    await this.#destroy(roots);
+  }
+
+  /** Throws hsm_unavailable: what stays behind goes at the next start. */
+  async #destroy(roots: readonly StoredRoot[]): Promise<void> {
+    try {
+      for (const root of roots) await this.#rootKeys.destroy(root);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new SallyportError(
+        'hsm_unavailable',
+        `The change is made, but a key that nothing uses any more stays in the HSM until serve is started again: ${why}`,
+        { cause },
+      );
+    }
   }
 
   /**
@@ -112,27 +162,5 @@ export class Agents {
       return agent.id;
     });
     return () => this.#changes.announce('session.close', name, () => this.#sessions.remove(id, tokenHash));
-  }
-}
-
-/** Runs `use` with the private key (PKCS#8 DER) of the agent's root, which is wiped afterwards. Throws hsm_unavailable. */
-export async function withRootKey<T>(
-  keyholder: KeyholderClient,
-  agent: AgentsTable,
-  use: (privateKey: Buffer) => T | Promise<T>,
-): Promise<T> {
-  const { root_certificate, root_key_sealed: sealed, root_key_dek: dek, root_key_kek: kek } = agent;
-  if (!root_certificate || !sealed || !dek || kek === null) {
-    throw new SallyportError('not_found', `The agent ${agent.name} has no authority: add it anew.`);
-  }
-  const privateKey = await openEnvelope(keyholder, rootKeyBinding(agent.id, root_certificate), {
-    sealed,
-    dek,
-    kek,
-  });
-  try {
-    return await use(privateKey);
-  } finally {
-    privateKey.fill(0);
   }
 }

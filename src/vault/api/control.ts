@@ -80,6 +80,14 @@ function agentRoutes(app: FastifyInstance, { rows, agents }: ControlParts): void
     const { tokenHash } = NewToken.parse(request.body);
     return agents.rotate(ByName.parse(request.params).name, tokenHash);
   });
+  app.post('/v1/agents/:name/rotate-ca', async (request) => {
+    const { name } = ByName.parse(request.params);
+    return { ...(await agents.rotateAuthority(name)), ca: agentAuthority(rows(), name) };
+  });
+  app.post('/v1/agents/:name/retire-ca', async (request) => {
+    const { name } = ByName.parse(request.params);
+    return { ...(await agents.retireAuthority(name)), ca: agentAuthority(rows(), name) };
+  });
   app.patch('/v1/agents/:name', (request) => {
     const { unlisted } = AgentChange.parse(request.body);
     return agents.setUnlisted(ByName.parse(request.params).name, unlisted);

@@ -55,8 +55,35 @@ export interface Certificate {
   readonly notAfter: number;
 }
 
+/** ECDSA with SHA-256 over what it is given, by a P-256 key that lies elsewhere; answers the signature in DER. */
+export type Sign = (message: Buffer) => Promise<Buffer>;
+
 /** Builds a certificate (RFC 5280, 4.1) and signs it with `issuerKey`, a P-256 key in PKCS#8 DER. */
 export function certify(parts: CertificateParts, issuerKey: Buffer): Certificate {
+  const draft = drafted(parts);
+  return signed(draft, signWith(issuerKey, draft.bytes));
+}
+
+/** The same with a key that only signs. Throws what `sign` throws. */
+export async function certifyBy(parts: CertificateParts, sign: Sign): Promise<Certificate> {
+  const draft = drafted(parts);
+  return signed(draft, await sign(draft.bytes));
+}
+
+/** What `Sign` does, with a key in PKCS#8 DER. */
+export function signWith(key: Buffer, message: Buffer): Buffer {
+  return sign('sha256', message, { key, format: 'der', type: 'pkcs8' });
+}
+
+/** A certificate before it is signed. */
+interface Draft {
+  readonly tbs: Node;
+  readonly bytes: Buffer;
+  readonly algorithm: Node;
+  readonly notAfter: number;
+}
+
+function drafted(parts: CertificateParts): Draft {
   const { profile, subject, issuer, point, now } = parts;
   const notBefore = wholeSecond(now - BACKDATE_MS);
   // Both ends are included, so a lifetime of a day ends a second before the day is over.
@@ -72,7 +99,10 @@ export function certify(parts: CertificateParts, issuerKey: Buffer): Certificate
     publicKeyInfo(point),
     tagged(3, [sequence(...extensions(parts))]),
   );
-  const signature = sign('sha256', encode(tbs), { key: issuerKey, format: 'der', type: 'pkcs8' });
+  return { tbs, bytes: encode(tbs), algorithm, notAfter };
+}
+
+function signed({ tbs, algorithm, notAfter }: Draft, signature: Buffer): Certificate {
   return { der: encode(sequence(tbs, algorithm, bits(signature))), notAfter };
 }
 

@@ -62,6 +62,12 @@ export function tagged(tag: number, content: Node[] | Uint8Array): Node {
   return asn1.create(asn1.Class.CONTEXT_SPECIFIC, tag, isNodes, isNodes ? content : binary(content));
 }
 
+/** An ECDSA signature (RFC 3279, 2.2.3) from r‖s, as PKCS#11 gives it. */
+export function ecdsaSignature(rs: Buffer): Buffer {
+  const half = rs.length / 2;
+  return encode(sequence(unsigned(rs.subarray(0, half)), unsigned(rs.subarray(half))));
+}
+
 export function encode(node: Node): Buffer {
   return Buffer.from(asn1.toDer(node).getBytes(), 'latin1');
 }

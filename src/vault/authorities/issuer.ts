@@ -1,28 +1,42 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { toPem } from '../../../certs/pem.ts';
-import { ISSUING, LEAF } from '../../../certs/profiles.ts';
+import { ISSUING, LEAF, PREDECESSOR } from '../../../certs/profiles.ts';
 import { canonicalHost, hostMatches } from '../../catalog/host.ts';
 import { SallyportError } from '../../errors.ts';
-import { certify, commonName, emptyName } from './certificate.ts';
+import { certify, certifyBy, commonName, emptyName, type Sign } from './certificate.ts';
 import { children, decode, type Node } from './der.ts';
 import { generateKeyPair } from './key-pair.ts';
 import { generalName, nameConstraints } from './names.ts';
 import { readPublicKey } from './public-key.ts';
 
+/** A root's certificate in DER, and what signs with its key. */
+export interface SigningRoot {
+  readonly certificate: Buffer;
+  readonly sign: Sign;
+}
+
 export interface IssuerParts {
-  /** The root's certificate, DER. */
-  readonly root: Buffer;
-  /** Lends the root's private key (PKCS#8 DER) for the length of the call and wipes it. */
-  readonly withRootKey: <T>(use: (pkcs8: Buffer) => T) => Promise<T>;
+  readonly root: SigningRoot;
+  /** The root that is to take the place of `root`: while there is one, the chain serves clients that trust either. */
+  readonly successor?: SigningRoot | undefined;
   /** Patterns of the hosts that the agent's grants cover, canonical ("api.x", "*.x", "**.x", an address). */
   readonly hosts: readonly string[];
   /** Milliseconds; for tests of what time does. */
   readonly now?: () => number;
 }
 
+/** What of a root stands in what it signs. */
+interface Anchor {
+  readonly subject: Node;
+  readonly point: Buffer;
+  /** Milliseconds. */
+  readonly notAfter: number;
+}
+
 /** An issuing authority while it is in use. */
 interface Issuing {
-  readonly certificate: Buffer;
+  /** Its certificate and, where there is a successor, that of the root from the successor. */
+  readonly chainPem: string;
   readonly subject: Node;
   readonly privateKey: Buffer;
   readonly point: Buffer;
@@ -39,7 +53,8 @@ interface Issuing {
 export class Issuer {
   readonly #parts: IssuerParts;
   readonly #now: () => number;
-  readonly #root: { readonly subject: Node; readonly point: Buffer; readonly notAfter: number };
+  readonly #root: Anchor;
+  readonly #successor: Anchor | undefined;
   #issuing: Issuing | undefined;
   #pending: Promise<Issuing> | undefined;
   #closed = false;
@@ -48,17 +63,14 @@ export class Issuer {
   constructor(parts: IssuerParts) {
     this.#parts = parts;
     this.#now = parts.now ?? Date.now;
-    const certificate = new X509Certificate(parts.root);
-    this.#root = {
-      subject: subjectOf(parts.root),
-      point: readPublicKey(certificate.publicKey.export({ type: 'spki', format: 'der' })),
-      notAfter: Date.parse(certificate.validTo),
-    };
+    this.#root = anchorOf(parts.root);
+    this.#successor = parts.successor && anchorOf(parts.successor);
   }
 
   /**
    * A leaf for `host` (a canonical name or address) and the public key `spki` (P-256 SubjectPublicKeyInfo, DER), as
-   * a PEM chain of leaf and issuing authority; `notAfter` in milliseconds. Throws policy_denied where the agent's
+   * a PEM chain of leaf and issuing authority (and, while a root is being replaced, of the old root under the new one);
+   * `notAfter` in milliseconds. Throws policy_denied where the agent's
    * grants do not cover the host or its root has expired, bad_request for another kind of key, vault_unavailable
    * once closed.
    */
@@ -91,7 +103,7 @@ export class Issuer {
       },
       issuing.privateKey,
     );
-    return { chainPem: Buffer.from(toPem(der) + toPem(issuing.certificate), 'latin1'), notAfter };
+    return { chainPem: Buffer.from(toPem(der) + issuing.chainPem, 'latin1'), notAfter };
   }
 
   #covers(host: string): boolean {
@@ -121,31 +133,63 @@ export class Issuer {
       const now = this.#now();
       if (now >= this.#root.notAfter) throw expired(this.#root.notAfter);
       const subject = commonName(`Sallyport issuing ${randomBytes(4).toString('hex')}`);
-      const { der, notAfter } = await this.#parts.withRootKey((rootKey) =>
-        certify(
-          {
-            profile: ISSUING,
-            subject,
-            issuer: this.#root.subject,
-            point,
-            issuerPoint: this.#root.point,
-            now,
-            notAfter: this.#root.notAfter,
-            constraints: nameConstraints(this.#parts.hosts),
-          },
-          rootKey,
-        ),
+      const constraints = nameConstraints(this.#parts.hosts);
+      const { der, notAfter } = await certifyBy(
+        {
+          profile: ISSUING,
+          subject,
+          issuer: this.#root.subject,
+          point,
+          issuerPoint: this.#root.point,
+          now,
+          notAfter: this.#root.notAfter,
+          constraints,
+        },
+        this.#parts.root.sign,
       );
+      const chainPem = toPem(der) + (await this.#predecessor(now, constraints));
       if (this.#closed) throw closed();
       this.#issuing?.privateKey.fill(0);
       const renewAt = now + (notAfter - now) / 2;
-      this.#issuing = { certificate: der, subject, privateKey, point, notAfter, renewAt };
+      this.#issuing = { chainPem, subject, privateKey, point, notAfter, renewAt };
       return this.#issuing;
     } catch (error) {
       privateKey.fill(0);
       throw error;
     }
   }
+
+  /**
+   * PEM of the root's own key under its successor, confined like the issuing authority; empty without a successor. A
+   * client that trusts the old root stops at it, and one that trusts the new root alone goes on to that.
+   */
+  async #predecessor(now: number, constraints: Node): Promise<string> {
+    const { successor } = this.#parts;
+    if (!successor || !this.#successor) return '';
+    const { der } = await certifyBy(
+      {
+        profile: PREDECESSOR,
+        subject: this.#root.subject,
+        issuer: this.#successor.subject,
+        point: this.#root.point,
+        issuerPoint: this.#successor.point,
+        now,
+        notAfter: Math.min(this.#root.notAfter, this.#successor.notAfter),
+        constraints,
+      },
+      successor.sign,
+    );
+    return toPem(der);
+  }
+}
+
+function anchorOf({ certificate }: SigningRoot): Anchor {
+  const { publicKey, validTo } = new X509Certificate(certificate);
+  return {
+    subject: subjectOf(certificate),
+    point: readPublicKey(publicKey.export({ type: 'spki', format: 'der' })),
+    notAfter: Date.parse(validTo),
+  };
 }
 
 /** The subject within a certificate, as it was encoded. */
@@ -166,6 +210,6 @@ function expired(notAfter: number): SallyportError {
   const day = new Date(notAfter).toISOString().slice(0, 10);
   return new SallyportError(
     'policy_denied',
-    `The agent's certificate authority expired on ${day}: remove the agent, add it again and install its new CA.`,
+    `The agent's certificate authority expired on ${day}: run \`sallyport agent rotate-ca NAME\` and install its new CA.`,
   );
 }

@@ -5,6 +5,7 @@ import { rootKeyBinding } from '../credentials/binding.ts';
 import { openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
+import { signWith } from './certificate.ts';
 import { Issuer } from './issuer.ts';
 import { createProxyRoot } from './root.ts';
 
@@ -70,18 +71,20 @@ export class ProxyAuthority {
     const row = this.#policy.state.authority(ID);
     if (!row) throw new SallyportError('vault_unavailable', 'The authority of the proxy is not made yet.');
     this.#issuer ??= new Issuer({
-      root: row.certificate,
-      withRootKey: (use) => this.#withKey(this.#policy.state.authority(ID) ?? row, use),
+      root: {
+        certificate: row.certificate,
+        sign: (message) => this.#sign(this.#policy.state.authority(ID) ?? row, message),
+      },
       hosts: this.#names,
     });
     return this.#issuer.leafOf(this.#names, spki);
   }
 
-  async #withKey<T>(row: AuthoritiesTable, use: (privateKey: Buffer) => T): Promise<T> {
+  async #sign(row: AuthoritiesTable, message: Buffer): Promise<Buffer> {
     const envelope = { sealed: row.key_sealed, dek: row.key_dek, kek: row.key_kek };
     const privateKey = await openEnvelope(this.#keyholder, rootKeyBinding(row.id, row.certificate), envelope);
     try {
-      return use(privateKey);
+      return signWith(privateKey, message);
     } finally {
       privateKey.fill(0);
     }

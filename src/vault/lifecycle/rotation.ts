@@ -93,7 +93,9 @@ export class Rotation {
   /** Rewraps some; answers how many, 0 where none is left. */
   async #batch(kek: string): Promise<number> {
     const { state } = this.#policy;
-    const batch = outdated(state, kek).slice(0, BATCH);
+    // One of a row at a time: each makes a whole new row.
+    const perRow = new Map(outdated(state, kek).map((each) => [each.row, each]));
+    const batch = [...perRow.values()].slice(0, BATCH);
     if (batch.length === 0) return 0;
     const rows: PolicyRow[] = [];
     for (let at = 0; at < batch.length; at += AT_ONCE) {

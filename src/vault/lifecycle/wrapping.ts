@@ -6,6 +6,8 @@ import type { PolicyState } from '../policy/state.ts';
 
 /** A row that holds a wrapped DEK, whatever it is of. */
 export interface Wrapping {
+  /** The row that it is in, which can hold two. */
+  readonly row: object;
   /** Label of the KEK. */
   readonly kek: string;
   readonly dek: Buffer;
@@ -22,6 +24,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     const { dek, kek } = row;
     if (!dek || kek === null) continue;
     yield {
+      row,
       kek,
       dek,
       binding: () => versionBinding(state, row.credential, row.version, row.secret_fields),
@@ -32,14 +35,30 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     const { root_key_dek: dek, root_key_kek: kek, root_certificate: certificate } = row;
     if (!dek || kek === null || !certificate) continue;
     yield {
+      row,
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
       with: (to) => ({ table: 'agents', row: { ...row, root_key_dek: to.wrapped, root_key_kek: to.kek } }),
     };
   }
+  for (const row of rows.agents) {
+    const { old_root_key_dek: dek, old_root_key_kek: kek, old_root_certificate: certificate } = row;
+    if (!dek || kek === null || !certificate) continue;
+    yield {
+      row,
+      kek,
+      dek,
+      binding: () => rootKeyBinding(row.id, certificate),
+      with: (to) => ({
+        table: 'agents',
+        row: { ...row, old_root_key_dek: to.wrapped, old_root_key_kek: to.kek },
+      }),
+    };
+  }
   for (const row of rows.authorities) {
     yield {
+      row,
       kek: row.key_kek,
       dek: row.key_dek,
       binding: () => rootKeyBinding(row.id, row.certificate),

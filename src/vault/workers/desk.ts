@@ -6,6 +6,7 @@ import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
+import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
 import { openInjected } from '../credentials/release.ts';
@@ -87,7 +88,7 @@ export class Desk {
       }
       const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
       await this.#released(worker, message, { notAfter });
-      const tickets = this.#tickets.derive(agent.id, message.host, message.port);
+      const tickets = this.#tickets.derive(agent.id, authorityName(agent), message.host, message.port);
       return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem, tickets] };
     });
   }

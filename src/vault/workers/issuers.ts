@@ -1,44 +1,51 @@
-import { SallyportError } from '../../errors.ts';
 import type { AgentsTable } from '../../store/schema.ts';
-import { withRootKey } from '../agents/agents.ts';
+import { hasExpired, newestRoot, oldRoot } from '../agents/roots.ts';
 import { Issuer } from '../authorities/issuer.ts';
-import type { KeyholderClient } from '../keyholder.ts';
+import type { RootKeys } from '../authorities/root-keys.ts';
 import type { CompiledGrant } from './snapshot.ts';
 
 interface Kept {
-  /** The newest: its key may be wrapped anew. */
-  row: AgentsTable;
+  /** Holds the newest row: its keys may be wrapped anew. */
+  readonly holder: { row: AgentsTable };
+  /** Whether leaves come from an old root, for those that trust either. */
+  readonly overlap: boolean;
   readonly hosts: string;
   readonly issuer: Issuer;
 }
 
 /** Each agent's issuer, whose issuing authority is constrained to the agent's current hosts: made anew when they change. */
 export class Issuers {
-  readonly #keyholder: KeyholderClient;
+  readonly #rootKeys: RootKeys;
   readonly #kept = new Map<string, Kept>();
 
-  constructor(keyholder: KeyholderClient) {
-    this.#keyholder = keyholder;
+  constructor(rootKeys: RootKeys) {
+    this.#rootKeys = rootKeys;
   }
 
   /** The issuer of `agent` for the hosts of its `grants`. */
   of(agent: AgentsTable, grants: readonly CompiledGrant[]): Issuer {
     const hosts = [...new Set(grants.flatMap(({ rule }) => rule.hosts.map((host) => host.pattern)))].sort();
     const known = this.#kept.get(agent.id);
-    if (known?.row.root_certificate === agent.root_certificate && known.hosts === hosts.join(' ')) {
-      known.row = agent;
+    const old = oldRoot(agent);
+    const overlap = old !== undefined && !hasExpired(old);
+    if (
+      known &&
+      sameRoots(known.holder.row, agent) &&
+      known.overlap === overlap &&
+      known.hosts === hosts.join(' ')
+    ) {
+      known.holder.row = agent;
       return known.issuer;
     }
-    if (!agent.root_certificate) {
-      throw new SallyportError('not_found', `The agent ${agent.name} has no authority: add it anew.`);
-    }
     known?.issuer.close();
+    const holder = { row: agent };
+    const newest = this.#rootKeys.signing(() => newestRoot(holder.row));
+    const before = overlap && this.#rootKeys.signing(() => oldRoot(holder.row) ?? old);
     const issuer = new Issuer({
-      root: agent.root_certificate,
-      withRootKey: (use) => withRootKey(this.#keyholder, this.#kept.get(agent.id)?.row ?? agent, use),
+      ...(before ? { root: before, successor: newest } : { root: newest }),
       hosts,
     });
-    this.#kept.set(agent.id, { row: agent, hosts: hosts.join(' '), issuer });
+    this.#kept.set(agent.id, { holder, overlap, hosts: hosts.join(' '), issuer });
     return issuer;
   }
 
@@ -50,4 +57,8 @@ export class Issuers {
       this.#kept.delete(id);
     }
   }
+}
+
+function sameRoots(a: AgentsTable, b: AgentsTable): boolean {
+  return a.root_certificate === b.root_certificate && a.old_root_certificate === b.old_root_certificate;
 }

@@ -8,6 +8,7 @@ import type {
   GrantsTable,
   ServicesTable,
 } from '../../store/schema.ts';
+import { authorityName } from '../agents/roots.ts';
 import type { Sessions } from '../agents/sessions.ts';
 import { describeFailures } from '../integrity/verify.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -79,7 +80,8 @@ export class SnapshotCompiler {
 
   #agent(agent: AgentsTable) {
     const tokens = this.tokenHashes(agent).map((hash) => hash.toString('hex'));
-    return { id: agent.id, name: agent.name, tokens, unlisted: agent.unlisted ?? ('deny' as const) };
+    const unlisted = agent.unlisted ?? ('deny' as const);
+    return { id: agent.id, name: agent.name, tokens, unlisted, authority: authorityName(agent) };
   }
 
   #suspicion(agent: AgentsTable): string | null {

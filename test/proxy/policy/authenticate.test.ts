@@ -10,6 +10,7 @@ const agent = (name: string, ...tokens: string[]): Snapshot['agents'][number] =>
   name,
   tokens: tokens.map(sha256),
   unlisted: 'deny',
+  authority: '1',
   integrity: null,
 });
 const table = (...agents: Snapshot['agents']) =>

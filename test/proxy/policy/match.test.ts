@@ -3,7 +3,14 @@ import t from 'tap';
 import type { Rule, Snapshot } from '../../../src/channel/messages/policy.ts';
 import { type Destination, PolicyTable, type Refusal } from '../../../src/proxy/policy/match.ts';
 
-const AGENT = { id: 'agt_1', name: 'coder', tokens: [], unlisted: 'deny' as const, integrity: null };
+const AGENT = {
+  id: 'agt_1',
+  name: 'coder',
+  tokens: [],
+  unlisted: 'deny' as const,
+  authority: '1',
+  integrity: null,
+};
 
 type Partly = Partial<Omit<Rule, 'hosts'>> & { hosts?: (Partial<Rule['hosts'][number]> | string)[] };
 

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type tls from 'node:tls';
 import type { Test } from 'tap';
-import { AddressGuard } from '../../../src/proxy/upstream/address-guard.ts';
 import type { UpstreamConnection, UpstreamHandler } from '../../../src/proxy/upstream/connection.ts';
-import { type PoolOptions, type UpstreamKey, UpstreamPool } from '../../../src/proxy/upstream/pool.ts';
-import { Resolver } from '../../../src/proxy/upstream/resolve.ts';
+import type { UpstreamKey } from '../../../src/proxy/upstream/key.ts';
+import { type PoolOptions, UpstreamPool } from '../../../src/proxy/upstream/pool.ts';
+import { AddressGuard } from '../../../src/upstream/address-guard.ts';
+import { Resolver } from '../../../src/upstream/resolve.ts';
 import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { startTlsServer, type TlsServer } from '../../support/tls-server.ts';
 

@@ -3,8 +3,9 @@ import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import t, { type Test } from 'tap';
-import type { UpstreamConnection, UpstreamKey } from '../../../src/proxy/upstream/pool.ts';
-import { Resolver } from '../../../src/proxy/upstream/resolve.ts';
+import type { UpstreamConnection } from '../../../src/proxy/upstream/connection.ts';
+import type { UpstreamKey } from '../../../src/proxy/upstream/key.ts';
+import { Resolver } from '../../../src/upstream/resolve.ts';
 import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { bench, ca, certificate, exchange, recorder, until } from './pool-bench.ts';
 

@@ -1,12 +1,12 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { toPem } from '../../../certs/pem.ts';
 import { ISSUING, LEAF } from '../../../certs/profiles.ts';
-import { certify, commonName, emptyName } from '../../../src/vault/authorities/certificate.ts';
+import { certify, commonName, emptyName, signWith } from '../../../src/vault/authorities/certificate.ts';
 import { children, decode } from '../../../src/vault/authorities/der.ts';
-import { Issuer } from '../../../src/vault/authorities/issuer.ts';
+import { Issuer, type SigningRoot } from '../../../src/vault/authorities/issuer.ts';
 import { generateKeyPair } from '../../../src/vault/authorities/key-pair.ts';
 import { generalName, nameConstraints } from '../../../src/vault/authorities/names.ts';
-import { createRoot } from '../../../src/vault/authorities/root.ts';
+import { createRoot, type Root } from '../../../src/vault/authorities/root.ts';
 
 /** A worker's key, as a worker makes it. */
 export function workerKey(): { spki: Buffer; key: string } {
@@ -21,30 +21,43 @@ export function workerKey(): { spki: Buffer; key: string } {
 export interface Authority {
   readonly rootPem: string;
   readonly issuer: Issuer;
-  /** How often the root's key was lent. */
-  readonly lent: () => number;
+  /** How often the root's key signed. */
+  readonly signed: () => number;
 }
 
-/** An agent's authority, whose root key is lent as the vault lends it: a copy, wiped after use. */
+/** An agent's authority, whose root signs after a while, as an HSM does. */
 export function authority(hosts: readonly string[], now: () => number = Date.now): Authority {
-  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder' });
-  let lent = 0;
+  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder', number: 1 });
+  let signed = 0;
   const issuer = new Issuer({
-    root: root.certificate,
+    root: {
+      certificate: root.certificate,
+      sign: async (message) => {
+        signed += 1;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return signWith(root.privateKey, message);
+      },
+    },
     hosts,
     now,
-    withRootKey: async (use) => {
-      lent += 1;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      const key = Buffer.from(root.privateKey);
-      try {
-        return use(key);
-      } finally {
-        key.fill(0);
-      }
-    },
   });
-  return { rootPem: toPem(root.certificate), issuer, lent: () => lent };
+  return { rootPem: toPem(root.certificate), issuer, signed: () => signed };
+}
+
+/** An agent's authority while its root is being replaced. */
+export function overlap(hosts: readonly string[]): {
+  readonly oldPem: string;
+  readonly newPem: string;
+  readonly issuer: Issuer;
+} {
+  const agent = { id: 'agt_0123456789abcdef', name: 'builder' };
+  const [old, fresh] = [createRoot({ ...agent, number: 1 }), createRoot({ ...agent, number: 2 })];
+  const signing = ({ certificate, privateKey }: Root): SigningRoot => ({
+    certificate,
+    sign: async (message) => signWith(privateKey, message),
+  });
+  const issuer = new Issuer({ root: signing(old), successor: signing(fresh), hosts });
+  return { oldPem: toPem(old.certificate), newPem: toPem(fresh.certificate), issuer };
 }
 
 /**
@@ -52,7 +65,7 @@ export function authority(hosts: readonly string[], now: () => number = Date.now
  * `patterns`, without the issuer's own refusal in between.
  */
 export function stolenAuthority(patterns: readonly string[], host: string) {
-  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder' });
+  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder', number: 1 });
   const rootName = children(children(decode(root.certificate))[0])[5] ?? emptyName();
   const rootKey = new X509Certificate(root.certificate).publicKey.export({ type: 'spki', format: 'der' });
   const [issuing, worker] = [generateKeyPair(), generateKeyPair()];

@@ -4,6 +4,7 @@ import t from 'tap';
 import { readPem } from '../../../certs/pem.ts';
 import { canonicalHost } from '../../../src/catalog/host.ts';
 import { SallyportError } from '../../../src/errors.ts';
+import { signWith } from '../../../src/vault/authorities/certificate.ts';
 import { createRoot } from '../../../src/vault/authorities/root.ts';
 import { authority, workerKey } from './authority.ts';
 
@@ -20,16 +21,16 @@ const span = (certificate: X509Certificate): number =>
   certificate.validToDate.getTime() - certificate.validFromDate.getTime();
 
 t.test('a root names its agent and lives two years', async (t) => {
-  const { certificate, privateKey } = createRoot({ id: 'agt_0123456789abcdef', name: 'bücher' });
+  const { certificate, privateKey } = createRoot({ id: 'agt_0123456789abcdef', name: 'bücher', number: 1 });
   const root = new X509Certificate(certificate);
   t.equal(root.subject, 'CN=Sallyport agent bücher 89abcdef');
   t.equal(root.subject, root.issuer);
   t.ok(root.ca && root.verify(root.publicKey));
   t.equal(span(root), 730 * DAY - 1000);
   t.ok(root.validFromDate.getTime() < Date.now() - 4 * 60_000, 'and begins in the past, for slow clocks');
-  t.not(createRoot({ id: 'a', name: 'b' }).privateKey.equals(privateKey), true);
+  t.not(createRoot({ id: 'a', name: 'b', number: 1 }).privateKey.equals(privateKey), true);
   const long = new X509Certificate(
-    createRoot({ id: 'agt_0123456789abcdef', name: 'é'.repeat(200) }).certificate,
+    createRoot({ id: 'agt_0123456789abcdef', name: 'é'.repeat(200), number: 1 }).certificate,
   );
   t.equal([...long.subject.slice('CN='.length)].length, 64, 'a long name is cut to what X.520 allows');
 });
@@ -172,14 +173,14 @@ t.test('any bytes in place of a key are refused', async () => {
 });
 
 t.test('many askers at once get one issuing authority', async (t) => {
-  const { issuer, lent } = authority(['*.w.example']);
+  const { issuer, signed } = authority(['*.w.example']);
   const { spki } = workerKey();
   const chains = await Promise.all(
     Array.from({ length: 40 }, (_, i) =>
       issuer.leaf(`h${i}.w.example`, spki).then(({ chainPem }) => chainPem),
     ),
   );
-  t.equal(lent(), 1, "the root's key was used once");
+  t.equal(signed(), 1, "the root's key was used once");
   t.equal(new Set(chains.map((chain) => certificates(chain)[1].fingerprint256)).size, 1);
   t.equal(new Set(chains.map((chain) => certificates(chain)[0].serialNumber)).size, 40);
   issuer.close();
@@ -187,7 +188,7 @@ t.test('many askers at once get one issuing authority', async (t) => {
 
 t.test('the issuing authority is replaced at half of its life', async (t) => {
   let now = Date.now();
-  const { issuer, lent } = authority(['api.acme.example'], () => now);
+  const { issuer, signed } = authority(['api.acme.example'], () => now);
   const { spki } = workerKey();
   const issuing = async (): Promise<string> =>
     certificates((await issuer.leaf('api.acme.example', spki)).chainPem)[1].fingerprint256;
@@ -196,7 +197,7 @@ t.test('the issuing authority is replaced at half of its life', async (t) => {
   t.equal(await issuing(), first);
   now += 12 * HOUR;
   t.not(await issuing(), first);
-  t.equal(lent(), 2);
+  t.equal(signed(), 2);
   issuer.close();
 });
 
@@ -217,16 +218,18 @@ t.test('nothing outlives its issuer, and after the root nothing is made', async 
 });
 
 t.test('a failure to get at the root key is passed on, and the next ask tries again', async (t) => {
-  const root = createRoot({ id: 'a', name: 'b' });
+  const root = createRoot({ id: 'a', name: 'b', number: 1 });
   const { Issuer } = await import('../../../src/vault/authorities/issuer.ts');
   let failing = true;
   const issuer = new Issuer({
-    root: root.certificate,
-    hosts: ['api.acme.example'],
-    withRootKey: async (use) => {
-      if (failing) throw new SallyportError('hsm_unavailable', 'The HSM does not answer.');
-      return use(root.privateKey);
+    root: {
+      certificate: root.certificate,
+      sign: async (message) => {
+        if (failing) throw new SallyportError('hsm_unavailable', 'The HSM does not answer.');
+        return signWith(root.privateKey, message);
+      },
     },
+    hosts: ['api.acme.example'],
   });
   const { spki } = workerKey();
   await t.rejects(issuer.leaf('api.acme.example', spki), { code: 'hsm_unavailable' });
@@ -253,9 +256,9 @@ t.test('once closed it makes nothing more, also for those who wait', async (t) =
 
 t.test('a root that is no certificate is refused', async (t) => {
   const { Issuer } = await import('../../../src/vault/authorities/issuer.ts');
-  const parts = { hosts: [], withRootKey: () => Promise.reject(new Error('unused')) };
-  for (const root of [Buffer.alloc(0), createHash('sha256').digest()])
-    t.throws(() => new Issuer({ root, ...parts }));
+  const sign = () => Promise.reject(new Error('unused'));
+  for (const certificate of [Buffer.alloc(0), createHash('sha256').digest()])
+    t.throws(() => new Issuer({ root: { certificate, sign }, hosts: [] }));
 });
 
 t.test('minting takes about as long as a signature', async (t) => {

@@ -1,30 +1,32 @@
-import { SallyportError } from '../errors.ts';
-import { allocateSecret } from '../secret-buffer.ts';
-import type { AgentSide } from './agent-side.ts';
-import { CloseNotify } from './close-notify.ts';
-import type { Exchange } from './exchange.ts';
-import { createBodyReader } from './http/body.ts';
-import type { BodyReader, ResponseHead } from './http/message.ts';
-import { ResponseReader } from './http/response.ts';
-import { asSallyportError } from './problem.ts';
+import { SallyportError } from '../../errors.ts';
+import { CloseNotify } from '../close-notify.ts';
+import type { AgentSide } from '../exchange/agent-side.ts';
+import type { Exchange } from '../exchange/exchange.ts';
+import type { ScrubTargets } from '../exchange/outgoing.ts';
+import { createBodyReader } from '../http/body.ts';
+import type { ResponseHead } from '../http/message.ts';
+import { ResponseReader } from '../http/response.ts';
+import { asSallyportError } from '../problem.ts';
+import { Scrubber } from '../scrub/scrubber.ts';
+import type { UpstreamConnection, UpstreamHandler } from '../upstream/connection.ts';
+import { WebSocketFrames } from '../websocket/frames.ts';
+import { isSwitch, switchedHead } from '../websocket/handshake.ts';
+import { Unframed } from '../websocket/unframed.ts';
+import { AnswerBody, type PassesOn } from './answer-body.ts';
+import { closedEarly, timedOut, unasked } from './faults.ts';
 import { strip, withClose } from './response-head.ts';
-import { Scrubber } from './scrub/scrubber.ts';
-import type { UpstreamConnection, UpstreamHandler } from './upstream/pool.ts';
-import { WebSocketFrames } from './websocket/frames.ts';
-import { isSwitch, switchedHead } from './websocket/handshake.ts';
-import { Unframed } from './websocket/unframed.ts';
 
 const RESPONSE_LIMITS = { headBytes: 256 * 1024, headFields: 500, targetBytes: 0 };
 /** RFC 9110, 15.2 sets no bound; a server that never comes to its answer must not hold us. */
 const MAX_INTERIM = 16;
-const NOTHING = Buffer.alloc(0);
+/** Between the agent's end of a WebSocket and that of its server. */
+const LAST_WORDS_MS = 2_000;
 
 /**
  * The way back: reads the upstream's answer, overwrites the credential in it, takes out what concerns the upstream
- * connection alone, and passes it on with its framing kept. A chunk that holds head and body goes out as it came, in
- * one write, and is wiped once that is encrypted: an echoed credential leaves no copy (measured, ARCHITECTURE.md).
+ * connection alone, and passes it on, head and body in one write where they came together.
  */
-export class Relay implements UpstreamHandler {
+export class Relay implements UpstreamHandler, PassesOn {
   readonly #exchange: Exchange;
   readonly #tunnel: AgentSide;
   readonly #upstream: UpstreamConnection;
@@ -39,39 +41,42 @@ export class Relay implements UpstreamHandler {
   #end: CloseNotify | undefined;
   #received = false;
   #decode = false;
-  #body: BodyReader | undefined;
+  #body: AnswerBody | undefined;
   #interim = 0;
   #over = false;
+  #switched = false;
+  #deadline = Number.POSITIVE_INFINITY;
   started = false;
   bytesDown = 0;
 
+  /** `record`: the id of the request's, which hits are recorded under. */
   constructor(
     exchange: Exchange,
-    tunnel: AgentSide,
     upstream: UpstreamConnection,
-    targets: { readonly leased: Buffer[]; readonly owned: Buffer[] },
+    targets: ScrubTargets,
+    record: number | undefined,
   ) {
     this.#exchange = exchange;
-    this.#tunnel = tunnel;
+    this.#tunnel = exchange.tunnel;
     this.#upstream = upstream;
     upstream.reader ??= new ResponseReader(RESPONSE_LIMITS);
     this.#reader = upstream.reader;
     this.#reader.reset();
     this.#reader.expect(exchange.head.method);
     this.#owned = targets.owned;
-    this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) =>
-      exchange.scrubbed(where, hits),
-    );
+    const { journal } = exchange.tunnel.worker.stages;
+    this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) => {
+      if (record !== undefined) journal.scrubbed(record, where, hits);
+    });
   }
 
   onData(chunk: Buffer): void {
-    if (this.#over) return void chunk.fill(0);
+    if (this.#over) return;
     this.#received = true;
     this.#end?.lookLater();
     try {
       this.#take(chunk);
     } catch (error) {
-      chunk.fill(0);
       this.#fail(asSallyportError(error));
     }
   }
@@ -82,7 +87,6 @@ export class Relay implements UpstreamHandler {
     try {
       if (!this.#head || !this.#body || this.#end?.announced === false) throw closedEarly();
       this.#body.end();
-      for (const piece of this.#scrubber.feed(NOTHING, [], true)) this.#write(piece, piece);
       this.#done();
     } catch (error) {
       this.#fail(asSallyportError(error));
@@ -103,6 +107,26 @@ export class Relay implements UpstreamHandler {
     if (!this.#over) this.#upstream.socket.resume();
   }
 
+  /** The server has its time to begin its answer, from `now` on. */
+  awaitAnswer(now: number): void {
+    this.#deadline = now + this.#tunnel.worker.settings.limits.responseTimeoutMs;
+  }
+
+  checkDeadline(now: number): void {
+    if (this.#over || now < this.#deadline) return;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    if (this.#switched) this.#tunnel.destroy();
+    else this.#fail(timedOut());
+  }
+
+  /** The agent sends no more: the server is told, and has a moment to say its last. False unless protocols are switched. */
+  endSwitched(): boolean {
+    if (!this.#switched) return false;
+    this.#upstream.socket.end();
+    this.#deadline = performance.now() + LAST_WORDS_MS;
+    return true;
+  }
+
   destroy(): void {
     this.#over = true;
     this.#scrubber.destroy();
@@ -114,7 +138,7 @@ export class Relay implements UpstreamHandler {
     let at = 0;
     while (!this.#head) {
       at = this.#reader.read(chunk, at);
-      if (at < 0) return void chunk.fill(0); // the reader keeps its own copy, and wipes it
+      if (at < 0) return; // the reader keeps its own copy, and wipes it
       const head = this.#reader.head;
       if (head.status >= 200) return this.#begin(head, chunk, at);
       if (head.status === 101) return this.#switch(head, chunk, at);
@@ -126,10 +150,9 @@ export class Relay implements UpstreamHandler {
 
   /** 100 and 103 go through (RFC 9110, 15.2). */
   #passInterim(head: ResponseHead): void {
-    if (++this.#interim > MAX_INTERIM) throw invalid('sent too many interim answers');
+    if (++this.#interim > MAX_INTERIM) throw unasked('sent too many interim answers');
     this.#scrubber.scrubHead(head.bytes);
-    if (this.#exchange.head.minor === 1)
-      this.#write(Buffer.from(head.bytes.subarray(strip(head))), undefined);
+    if (this.#exchange.head.minor === 1) this.passOn(head.bytes.subarray(strip(head)));
     this.#reader.reset();
     this.#reader.expect(this.#exchange.head.method);
   }
@@ -138,25 +161,35 @@ export class Relay implements UpstreamHandler {
   #switch(head: ResponseHead, chunk: Buffer, at: number): void {
     const { accept, searched } = this.#exchange;
     if (accept === undefined || !isSwitch(head, accept, !searched))
-      throw invalid('switched protocols unasked');
+      throw unasked('switched protocols unasked');
     this.#head = head;
     this.#status = head.status;
-    this.#body = searched ? new WebSocketFrames() : new Unframed();
+    const frames = searched ? new WebSocketFrames() : new Unframed();
+    this.#body = new AnswerBody(frames, this.#scrubber, false, this);
     this.#persistent = false;
-    this.started = true;
+    this.#switched = true;
+    this.#start();
     this.#scrubber.scrubHead(head.bytes);
-    this.#write(switchedHead(head.bytes.subarray(strip(head))), undefined);
+    this.passOn(switchedHead(head.bytes.subarray(strip(head))));
     this.#exchange.switched();
     this.#takeBody(chunk, at, -1);
+  }
+
+  /** The final answer's head is here: from now on only the peers decide how long it takes. */
+  #start(): void {
+    this.started = true;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    this.#exchange.responseStarted();
   }
 
   #begin(head: ResponseHead, chunk: Buffer, at: number): void {
     const { head: request } = this.#exchange;
     this.#head = head;
     this.#status = head.status;
-    this.#body = createBodyReader(head.framing, 'response', RESPONSE_LIMITS);
     this.#reusable = head.persistent && head.framing.kind !== 'close';
     this.#decode = head.framing.kind === 'chunked' && request.minor === 0;
+    const reader = createBodyReader(head.framing, 'response', RESPONSE_LIMITS);
+    this.#body = new AnswerBody(reader, this.#scrubber, this.#decode, this);
     const { kind } = head.framing;
     // A 205 without a length ends with the connection for who reads it as RFC 9112 does: it is closed there too.
     this.#persistent =
@@ -165,8 +198,7 @@ export class Relay implements UpstreamHandler {
       this.#end = new CloseNotify(this.#upstream.socket);
       this.#end.lookLater();
     }
-    this.started = true;
-    this.#exchange.responseStarted();
+    this.#start();
     this.#scrubber.scrubHead(head.bytes);
     const start = strip(head, this.#decode);
     const inChunk =
@@ -174,43 +206,24 @@ export class Relay implements UpstreamHandler {
       head.bytes.byteOffset + head.bytes.length === chunk.byteOffset + at;
     if (inChunk && this.#persistent) return this.#takeBody(chunk, at, at - (head.bytes.length - start));
     const rest = head.bytes.subarray(start);
-    const own = this.#persistent ? Buffer.from(rest) : withClose(rest);
-    this.#write(own, own);
+    this.passOn(this.#persistent ? rest : withClose(rest));
     this.#takeBody(chunk, at, -1);
   }
 
-  /** Passes on the body's bytes from `at`, with the head that ends there and starts at `headStart` (-1: none). */
+  /** The body's bytes in `chunk` from `at`, with the head before them that starts at `headStart` (-1: none). */
   #takeBody(chunk: Buffer, at: number, headStart: number): void {
     const body = this.#body;
     if (!body) return;
-    const raw = chunk.subarray(at);
-    const end = body.read(raw, 0);
-    const whole = raw.subarray(0, end);
-    const pieces = this.#decode
-      ? this.#scrubber.feed(contentOf(whole, body.ranges), [0, sizeOf(body.ranges)], body.done)
-      : this.#scrubber.feed(whole, searched(body), body.done);
-    const first = pieces[0];
-    if (headStart >= 0 && first === whole && pieces.length === 1) {
-      this.#write(chunk.subarray(headStart, at + end), chunk);
-    } else {
-      if (headStart >= 0) pieces.unshift(chunk.subarray(headStart, at));
-      for (const [index, piece] of pieces.entries()) {
-        if (piece.length === 0) continue;
-        // Written in order: with the last piece encrypted, nothing refers to the chunk any more.
-        if (piece.buffer !== chunk.buffer) this.#write(piece, piece);
-        else this.#write(piece, index === pieces.length - 1 ? chunk : undefined);
-      }
-      if (pieces.at(-1)?.buffer !== chunk.buffer) this.#write(NOTHING, chunk);
-    }
+    const end = body.take(chunk, at, headStart);
     if (!body.done) return;
     // Bytes after the end answer a request that was never sent: nobody shall read them as the next answer.
-    if (end < raw.length) this.#reusable = false;
+    if (end < chunk.length) this.#reusable = false;
     this.#done();
   }
 
-  #write(bytes: Buffer, wiped: Buffer | undefined): void {
+  passOn(bytes: Buffer): void {
     this.bytesDown += bytes.length;
-    if (!this.#tunnel.write(bytes, wiped)) this.#upstream.socket.pause();
+    if (!this.#tunnel.write(bytes)) this.#upstream.socket.pause();
   }
 
   #done(): void {
@@ -223,36 +236,4 @@ export class Relay implements UpstreamHandler {
     this.#over = true;
     this.#exchange.responseFailed(error, this.started, this.#end !== undefined || this.#decode);
   }
-}
-
-/** The content alone, for an agent of HTTP/1.0, which knows no chunks. */
-function contentOf(raw: Buffer, ranges: readonly number[]): Buffer {
-  const content = allocateSecret(sizeOf(ranges));
-  let at = 0;
-  for (let i = 0; i < ranges.length; i += 2) at += raw.copy(content, at, ranges[i], ranges[i + 1]);
-  return content;
-}
-
-/** Content and then trailer lines, which a secret could be put into as well. */
-function searched({ ranges, trailerRanges }: BodyReader): readonly number[] {
-  return trailerRanges.length === 0 ? ranges : [...ranges, ...trailerRanges];
-}
-
-function sizeOf(ranges: readonly number[]): number {
-  let size = 0;
-  for (let i = 0; i < ranges.length; i += 2) size += (ranges[i + 1] ?? 0) - (ranges[i] ?? 0);
-  return size;
-}
-
-function invalid(what: string): SallyportError {
-  return new SallyportError(
-    'upstream_invalid',
-    `The server ${what}, so its answer was dropped; the key is healthy.`,
-  );
-}
-
-function closedEarly(cause?: Error): SallyportError {
-  const message =
-    'The server closed the connection before its answer was whole; the key is healthy. Try again.';
-  return new SallyportError('upstream_closed', message, { cause });
 }

@@ -1,4 +1,4 @@
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 
 /** Names that lead to whoever resolves them: where that is not us, the answer cannot be looked at. */
 const LOOPBACK = /(^|\.)(localhost|localhost\.localdomain|ip6-localhost|ip6-loopback)$/;

@@ -1,5 +1,5 @@
 import os from 'node:os';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 import {
   type AddressBytes,
   type Block,

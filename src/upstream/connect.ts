@@ -1,14 +1,25 @@
 import net from 'node:net';
 import type tls from 'node:tls';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 import type { AddressGuard } from './address-guard.ts';
 import { type Dialling, dial } from './dial.ts';
 import { timedOut, unreachable } from './failures.ts';
-import type { OutboundProxy } from './outbound-proxy.ts';
 import { bareHost, type Resolver } from './resolve.ts';
 import { openSecure, type SecureTarget, secureFailure, whenSecure } from './secure.ts';
 import { checkName } from './special-names.ts';
 import { until } from './until.ts';
+
+/** A proxy that leads out: each connection is a CONNECT of its own. */
+export interface WayOut {
+  readonly host: string;
+  readonly port: number;
+  /** A connection to that host and port, which resolves its name. May be paused. Throws upstream_unreachable, the signal's reason. */
+  connect(
+    to: { readonly host: string; readonly port: number },
+    attemptDelayMs: number,
+    signal: AbortSignal,
+  ): Promise<net.Socket>;
+}
 
 export interface ConnectorOptions {
   readonly guard: AddressGuard;
@@ -18,7 +29,7 @@ export interface ConnectorOptions {
   /** RFC 8305, 5: how long one address is tried alone before the next one joins. */
   readonly attemptDelayMs?: number;
   /** Through which connections go out. */
-  readonly proxy?: OutboundProxy | undefined;
+  readonly proxy?: WayOut | undefined;
 }
 
 /** Where a connection is to lead, and for whom. */

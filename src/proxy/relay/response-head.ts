@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { nameEquals } from './http/field-name.ts';
-import type { ResponseHead } from './http/message.ts';
+import { nameEquals } from '../http/field-name.ts';
+import type { ResponseHead } from '../http/message.ts';
 
 /**
  * Fields of an answer that concern the upstream connection alone (RFC 9110, 7.6.1), and Alt-Svc, which would lead the

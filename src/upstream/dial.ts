@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import type { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../errors.ts';
 import { unreachable } from './failures.ts';
 import type { ResolvedAddress } from './resolve.ts';
 

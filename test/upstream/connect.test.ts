@@ -4,12 +4,12 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import t, { type Test } from 'tap';
-import { AddressGuard } from '../../../src/proxy/upstream/address-guard.ts';
-import { Connector, type Target } from '../../../src/proxy/upstream/connect.ts';
-import type { DnsQuery } from '../../../src/proxy/upstream/dns-query.ts';
-import { Resolver } from '../../../src/proxy/upstream/resolve.ts';
-import { makeCa, makeServerCert } from '../../support/certificates.ts';
-import { portOf, startTlsServer, type TlsServer } from '../../support/tls-server.ts';
+import { AddressGuard } from '../../src/upstream/address-guard.ts';
+import { Connector, type Target } from '../../src/upstream/connect.ts';
+import type { DnsQuery } from '../../src/upstream/dns-query.ts';
+import { Resolver } from '../../src/upstream/resolve.ts';
+import { makeCa, makeServerCert } from '../support/certificates.ts';
+import { portOf, startTlsServer, type TlsServer } from '../support/tls-server.ts';
 
 const ca = makeCa();
 const good = makeServerCert(ca, ['good.test', '127.0.0.1', '::1']);

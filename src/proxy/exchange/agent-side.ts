@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
-import type { Scheme } from './authority.ts';
-import type { Worker } from './worker.ts';
+import type { Scheme } from '../authority.ts';
+import type { Worker } from '../worker.ts';
 
 /**
  * The agent's end of an exchange: a tunnel that speaks HTTP/1.1, or a stream of HTTP/2. What it is given to write are
@@ -21,10 +21,10 @@ export interface AgentSide {
   /** Whether the request in hand is one of gRPC, which needs HTTP/2 all the way. */
   readonly grpc: boolean;
   /**
-   * Writes to the agent; false where it should wait for `agentDrained`. `wiped` is zeroed once the bytes have been
-   * encrypted: they may have held a credential before it was overwritten.
+   * Writes to the agent, and takes the bytes: they may be overwritten once it returns. False where it should wait for
+   * `agentDrained`.
    */
-  write(bytes: Buffer, wiped: Buffer | undefined): boolean;
+  write(bytes: Buffer): boolean;
   /** The exchange can take (more of) the request's body now. */
   continue(): void;
   pauseAgent(): void;

@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 
 /** How long a file is taken as unchanged before it is looked at again. */
 const RECHECK_MS = 5000;

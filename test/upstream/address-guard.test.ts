@@ -2,9 +2,9 @@ import net from 'node:net';
 import os from 'node:os';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { SallyportError } from '../../../src/errors.ts';
-import { isWithin, parseAddress, parseBlock } from '../../../src/proxy/upstream/address.ts';
-import { AddressGuard } from '../../../src/proxy/upstream/address-guard.ts';
+import { SallyportError } from '../../src/errors.ts';
+import { isWithin, parseAddress, parseBlock } from '../../src/upstream/address.ts';
+import { AddressGuard } from '../../src/upstream/address-guard.ts';
 
 const guard = new AddressGuard({ allow: [], ownListeners: [] });
 const broad = new AddressGuard({

@@ -1,4 +1,4 @@
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 
 /** Names that one agent may have waiting; beyond it the agent floods. */
 const MAX_WAITING = 1024;

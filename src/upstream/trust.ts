@@ -1,6 +1,6 @@
 import crypto from 'node:crypto';
 import tls from 'node:tls';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 import { Sessions } from './sessions.ts';
 
 /** PEM certificates. Both empty: nothing is trusted. */

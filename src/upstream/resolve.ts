@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { LRUCache } from 'lru-cache';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 import { caresQuery, type DnsQuery } from './dns-query.ts';
 import { type Hosts, parseHosts } from './hosts-file.ts';
 import { LookupSlots } from './lookup-slots.ts';

@@ -5,10 +5,10 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { caresQuery, type DnsQuery } from '../../../src/proxy/upstream/dns-query.ts';
-import { parseHosts } from '../../../src/proxy/upstream/hosts-file.ts';
-import { Resolver, type ResolverOptions } from '../../../src/proxy/upstream/resolve.ts';
-import { WatchedFile } from '../../../src/proxy/upstream/watched-file.ts';
+import { caresQuery, type DnsQuery } from '../../src/upstream/dns-query.ts';
+import { parseHosts } from '../../src/upstream/hosts-file.ts';
+import { Resolver, type ResolverOptions } from '../../src/upstream/resolve.ts';
+import { WatchedFile } from '../../src/upstream/watched-file.ts';
 
 /** DNS that never may be asked. */
 const NO_DNS: DnsQuery = {

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import tls from 'node:tls';
-import type { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../errors.ts';
 import { unreachable, untrusted } from './failures.ts';
 
 /** Whom a TLS connection is to, and what it trusts. */
@@ -11,6 +11,8 @@ export interface SecureTarget {
   readonly secureContext: tls.SecureContext;
   /** The protocol to ask for (ALPN). */
   readonly protocol?: 'http/1.1' | 'h2';
+  /** Where what it receives goes instead of into its stream (net.connect's `onread`); only where it is a connection of its own. */
+  readonly onread?: net.OnReadOpts | undefined;
   /** A session of an earlier, verified connection to this very target: resumed, it is not verified again. */
   readonly session?: Buffer | undefined;
   /**
@@ -29,6 +31,7 @@ export function openSecure(
   const socket = tls.connect({
     ...to,
     secureContext: target.secureContext,
+    ...(target.onread ? { onread: target.onread } : {}),
     rejectUnauthorized: true,
     // Without a name of its own, Node would verify the address that was dialled. Not called for a resumed session.
     checkServerIdentity: (_dialled, certificate) => {

@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../errors.ts';
 
 interface Destination {
   readonly host: string;

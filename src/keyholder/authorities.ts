@@ -1,0 +1,82 @@
+import { createHash, randomBytes } from 'node:crypto';
+import pkcs11, { type Handle } from 'pkcs11js';
+import { SallyportError } from '../errors.ts';
+import { readAttribute } from './cryptoki.ts';
+import { find } from './find.ts';
+import { generateEcPair } from './generate.ts';
+import { whole } from './hmac.ts';
+import { AUTHORITY_LABEL, confined, labelOf, twice } from './key-objects.ts';
+import { pointOf } from './point.ts';
+import type { Token } from './token.ts';
+
+const SIGNATURE_BYTES = 64;
+const KINDS = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY] as const;
+
+/**
+ * Makes the key of an authority in the token: P-256, signs and nothing else, never leaves it. Answers its uncompressed
+ * point. What an earlier attempt left under that label goes first: nobody has had its point. Throws channel_malformed for
+ * any other label, and what the calls throw.
+ */
+export function makeAuthorityKey(token: Token, label: string): Buffer {
+  destroyAuthorityKey(token, label);
+  const pair = generateEcPair(token, { label, id: newId(), stored: true }, pkcs11.CKA_SIGN);
+  confined(token, pair.privateKey, label);
+  return pointOf(readAttribute(token, pair.publicKey, pkcs11.CKA_EC_POINT));
+}
+
+/** ECDSA P-256 over SHA-256 of `message` with the authority's key: r‖s, 64 bytes. Throws hsm_key_missing, and what the calls throw. */
+export function signAsAuthority(token: Token, label: string, message: Buffer): Buffer {
+  const { lib, session } = token;
+  lib.C_SignInit(session, { mechanism: pkcs11.CKM_ECDSA }, keyOf(token, ours(label)));
+  const digest = createHash('sha256').update(message).digest();
+  return whole(lib.C_Sign(session, digest, Buffer.allocUnsafeSlow(SIGNATURE_BYTES)), SIGNATURE_BYTES);
+}
+
+/** Keys that were found and seen to be confined, until their session ends. */
+const found = new WeakMap<Token, Map<string, Handle>>();
+
+function keyOf(token: Token, label: string): Handle {
+  const known = found.get(token)?.get(label);
+  if (known) return known;
+  const [key, second] = find(token, pkcs11.CKO_PRIVATE_KEY, label);
+  if (!key) throw gone(label);
+  if (second) throw twice(label);
+  const handles = found.get(token) ?? new Map<string, Handle>();
+  found.set(token, handles.set(label, confined(token, key, label)));
+  return key;
+}
+
+/** Destroys the authority's key; where it is gone already nothing is done. Throws what the calls throw. */
+export function destroyAuthorityKey(token: Token, label: string): void {
+  found.get(token)?.delete(ours(label));
+  for (const kind of KINDS) {
+    for (const object of find(token, kind, label)) token.lib.C_DestroyObject(token.session, object);
+  }
+}
+
+/** The authorities' private keys in the token, by label. Throws what the calls throw. */
+export function authorityKeys(token: Token): [label: string, key: Handle][] {
+  const all = find(token, pkcs11.CKO_PRIVATE_KEY).map((key): [string, Handle] => [labelOf(token, key), key]);
+  return all.filter(([label]) => AUTHORITY_LABEL.test(label));
+}
+
+/** The vault names keys here, and must not reach the other ones by that. */
+function ours(label: string): string {
+  if (AUTHORITY_LABEL.test(label)) return label;
+  throw new SallyportError(
+    'channel_malformed',
+    'The keyholder was asked for an authority by a name that none has.',
+  );
+}
+
+/** CKA_ID, apart from those of the other keys (profiles count from 1, the rest begins with 0xf0). */
+function newId(): Buffer {
+  const id = randomBytes(2);
+  id[0] = 0x40 | ((id[0] ?? 0) & 0x3f);
+  return id;
+}
+
+function gone(label: string): SallyportError {
+  const message = `The token holds no key ${label} of an agent's authority: use the token that it was made in, or run \`sallyport agent rotate-ca\`.`;
+  return new SallyportError('hsm_key_missing', message);
+}

@@ -1,0 +1,46 @@
+import type { Rule } from '../../channel/messages/policy.ts';
+import { SallyportError } from '../../errors.ts';
+import type { RequestHead } from '../http/message.ts';
+import { compileInjection } from '../injection/registry.ts';
+import { PASSED } from '../policy/match.ts';
+import type { Lease } from '../secrets/hot-secrets.ts';
+import type { UpstreamKey } from '../upstream/key.ts';
+import { secretKey, type Worker } from '../worker.ts';
+import type { AgentSide } from './agent-side.ts';
+
+/** What stands for the lease where a request goes without a credential. */
+const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
+
+/** The credential that `rule` names, where this worker has it. */
+export function hotSecret(worker: Worker, rule: Rule): Lease | undefined {
+  if (rule === PASSED) return NO_SECRET;
+  return worker.stages.secrets.get(secretKey(rule.credential, rule.version));
+}
+
+/** Which connections may carry the request. */
+export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
+  const { host, port, agent, scheme, grpc } = side;
+  const identity = `${rule.credential} ${rule.version}`;
+  // A WebSocket is begun in HTTP/1.1.
+  if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
+    return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+  }
+  return { plain: scheme === 'http', host, port, agent, identity };
+}
+
+/** The same from the vault, which keeps it hot. Throws what VaultClient.secret throws. */
+export async function fetchSecret(side: AgentSide, rule: Rule): Promise<Lease> {
+  const { vault, secrets } = side.worker.stages;
+  const { host, port, agent, token } = side;
+  const { credential, version } = rule;
+  const asked = { agent, rule: rule.id, credential, version, host, port };
+  return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+}
+
+/** The credential was replaced again and again while a request was prepared. */
+export function replacedAgain(): SallyportError {
+  return new SallyportError(
+    'credential_missing',
+    'The credential was being replaced while the request was prepared, so nothing was sent: send it again.',
+  );
+}

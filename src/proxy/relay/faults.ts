@@ -1,0 +1,20 @@
+import { SallyportError } from '../../errors.ts';
+
+/** The server sent what nobody asked it for. `what`: a verb and its object. */
+export function unasked(what: string): SallyportError {
+  return new SallyportError(
+    'upstream_invalid',
+    `The server ${what}, so its answer was dropped; the key is healthy.`,
+  );
+}
+
+export function closedEarly(cause?: Error): SallyportError {
+  const message =
+    'The server closed the connection before its answer was whole; the key is healthy. Try again.';
+  return new SallyportError('upstream_closed', message, { cause });
+}
+
+export function timedOut(): SallyportError {
+  const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
+  return new SallyportError('upstream_timeout', message);
+}

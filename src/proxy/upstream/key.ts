@@ -1,0 +1,27 @@
+/** Whose connection: a connection serves only requests that agree in all of it. */
+export interface UpstreamKey {
+  /** A name in A-labels, lower case, or an IP literal. */
+  readonly host: string;
+  readonly port: number;
+  /** What one agent left on a connection (its own login, a half-hidden request) never meets another's request. */
+  readonly agent: string;
+  /**
+   * The credential's id, '' for none: some servers authenticate a connection rather than a request (NTLM,
+   * Negotiate), and would take a request without the credential, or under another one, for the first one's.
+   */
+  readonly identity: string;
+  /** Without TLS; never the same connection as with it. */
+  readonly plain?: boolean;
+  /** Over HTTP/2; named: the fields that hold a credential, in lower case. */
+  readonly http2?: readonly string[];
+}
+
+/** The key as text, `prefixOf` its identity first; no part contains a space. */
+export function keyText({ host, port, agent, identity, plain, http2 }: UpstreamKey): string {
+  return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}${http2 ? ' h2' : ''}`;
+}
+
+/** How the texts of all keys of an identity begin. */
+export function prefixOf(identity: string): string {
+  return `${identity} `;
+}

@@ -1,0 +1,93 @@
+import type tls from 'node:tls';
+import { SallyportError } from '../../errors.ts';
+import type { Connector } from '../../upstream/connect.ts';
+import { lastUse } from '../../upstream/sessions.ts';
+import { createTrust, type Trust, type TrustedRoots } from '../../upstream/trust.ts';
+import type { Incoming } from './incoming.ts';
+import { keyText, prefixOf, type UpstreamKey } from './key.ts';
+
+/** What a connection was opened for. */
+export interface Origin {
+  readonly text: string;
+  readonly identity: string;
+  readonly openedAt: number;
+  /** Set where the connection is to be used for no further request. */
+  retired: boolean;
+}
+
+export function originOf(key: UpstreamKey): Origin {
+  return { text: keyText(key), identity: key.identity, openedAt: performance.now(), retired: false };
+}
+
+/** New TLS connections, verified against what is trusted now, resumed where the server allows. */
+export class VerifiedConnections {
+  readonly #connector: Connector;
+  #trust: Trust;
+  #closed = false;
+
+  /** Throws `invalid_settings` where `ca` cannot be read. */
+  constructor(connector: Connector, ca: TrustedRoots) {
+    this.#connector = connector;
+    this.#trust = createTrust(ca);
+  }
+
+  /** `incoming`: for what it receives. Throws what Connector.connect does; `draining` once these are closed. */
+  async connect(
+    key: UpstreamKey,
+    origin: Origin,
+    incoming?: Incoming,
+    signal?: AbortSignal,
+  ): Promise<tls.TLSSocket> {
+    if (this.#closed) throw draining();
+    const trust = this.#trust;
+    const { text } = origin;
+    let resumed = trust.sessions.take(text);
+    const from = resumed;
+    // A server may send tickets as long as the connection lives: those of a retired one are not kept.
+    const onSession = (session: Buffer, validTo: number | undefined): void => {
+      if (origin.retired || this.#trust !== trust || this.#closed) session.fill(0);
+      else trust.sessions.put(text, { session, until: lastUse(validTo, from) });
+    };
+    const { host, port, agent } = key;
+    const { secureContext } = trust;
+    const protocol = key.http2 ? 'h2' : 'http/1.1';
+    const session = resumed?.session;
+    const onread = incoming?.onread;
+    const to = { host, port, agent, secureContext, protocol, session, onSession, onread } as const;
+    try {
+      const socket = await this.#connector.connect(to, signal);
+      if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {
+        trust.sessions.put(text, resumed); // unlike a ticket of TLS 1.3, it serves many times
+        resumed = undefined;
+      }
+      if (!this.#closed && this.#trust === trust) return socket;
+      socket.destroy();
+    } finally {
+      resumed?.session.fill(0);
+    }
+    return this.connect(key, origin, incoming, signal); // what was trusted has changed meanwhile
+  }
+
+  /** Trusts other roots from now on; sessions are wiped. Throws `invalid_settings`, and changes nothing then. */
+  retrust(ca: TrustedRoots): void {
+    const trust = createTrust(ca);
+    this.#trust.sessions.drop('');
+    this.#trust = trust;
+  }
+
+  /** Wipes the sessions of a credential that is gone. */
+  forget(identity: string): void {
+    this.#trust.sessions.drop(prefixOf(identity));
+  }
+
+  /** Opens no more. */
+  close(): void {
+    this.#closed = true;
+    this.#trust.sessions.drop('');
+  }
+}
+
+/** Nothing new is opened. */
+export function draining(): SallyportError {
+  return new SallyportError('draining', 'The proxy is shutting down; try again in a moment.');
+}

@@ -1,0 +1,83 @@
+import { rootKeyBinding } from '../credentials/binding.ts';
+import { type Envelope, openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
+import type { KeyholderClient } from '../keyholder.ts';
+import { signWith } from './certificate.ts';
+import type { SigningRoot } from './issuer.ts';
+import { certifyRoot, createRoot, type RootOwner } from './root.ts';
+
+/** Where the keys of new roots are: sealed in the store, or made in the HSM and never out of it. */
+export type AuthorityKeys = 'wrapped' | 'hsm';
+
+/** A root as it is stored. */
+export interface StoredRoot {
+  readonly owner: RootOwner;
+  readonly certificate: Buffer;
+  /** Its sealed key; null: the key is in the HSM. */
+  readonly key: Envelope | null;
+}
+
+/** Makes the roots of agents and signs with their keys, wherever those are. */
+export class RootKeys {
+  readonly #keyholder: KeyholderClient;
+  readonly #where: AuthorityKeys;
+
+  constructor(keyholder: KeyholderClient, where: AuthorityKeys) {
+    this.#keyholder = keyholder;
+    this.#where = where;
+  }
+
+  /** A new root. Until it is stored, nothing refers to a key in the HSM: `keepOnly` destroys it. Throws hsm_unavailable. */
+  async create(owner: RootOwner): Promise<StoredRoot> {
+    if (this.#where === 'hsm') {
+      const label = labelOf(owner);
+      const point = await this.#keyholder.makeAuthority(label);
+      const sign = (message: Buffer) => this.#keyholder.signAsAuthority(label, message);
+      return { owner, certificate: await certifyRoot(owner, point, sign), key: null };
+    }
+    const { certificate, privateKey } = createRoot(owner);
+    try {
+      const binding = rootKeyBinding(owner.id, certificate);
+      return { owner, certificate, key: await sealEnvelope(this.#keyholder, binding, privateKey) };
+    } finally {
+      privateKey.fill(0);
+    }
+  }
+
+  /**
+   * The root, to sign with. `stored` is asked for each signature: its key may have been wrapped anew. What signs throws
+   * hsm_unavailable, hsm_key_missing, integrity_failed.
+   */
+  signing(stored: () => StoredRoot): SigningRoot {
+    return { certificate: stored().certificate, sign: (message) => this.#sign(stored(), message) };
+  }
+
+  async #sign({ owner, certificate, key }: StoredRoot, message: Buffer): Promise<Buffer> {
+    if (!key) return this.#keyholder.signAsAuthority(labelOf(owner), message);
+    const privateKey = await openEnvelope(this.#keyholder, rootKeyBinding(owner.id, certificate), key);
+    try {
+      return signWith(privateKey, message);
+    } finally {
+      privateKey.fill(0);
+    }
+  }
+
+  /** Destroys the key of a root that is stored no longer, where it was in the HSM. Throws hsm_unavailable. */
+  async destroy({ owner, key }: StoredRoot): Promise<void> {
+    if (!key) await this.#keyholder.destroyAuthority(labelOf(owner));
+  }
+
+  /**
+   * Destroys keys of authorities in the HSM that are not of `roots`: what a crash left between HSM and store. Only for
+   * a store that is known to be the newest. Throws hsm_unavailable.
+   */
+  async keepOnly(roots: Iterable<StoredRoot>): Promise<void> {
+    const kept = new Set([...roots].filter(({ key }) => !key).map(({ owner }) => labelOf(owner)));
+    for (const label of await this.#keyholder.authorityLabels()) {
+      if (!kept.has(label)) await this.#keyholder.destroyAuthority(label);
+    }
+  }
+}
+
+function labelOf({ id, number }: RootOwner): string {
+  return `${id}-${number}`;
+}
