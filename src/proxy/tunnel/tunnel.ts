@@ -167,8 +167,9 @@ export class Tunnel {
   close(): void {
     this.linger();
     if (this.#session) return this.#session.close();
-    this.#socket?.end();
-    this.#socket?.resume();
+    const socket = this.#socket ?? this.#raw;
+    socket?.end();
+    socket?.resume();
   }
 
   /** Resets the connection: for an answer that is cut and whose framing does not show it. */
