@@ -70,6 +70,7 @@ const Cidr = z.string().transform((text, context) => {
 const count = (least: number, most: number) => z.number().int().min(least).max(most);
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
+const DAY = 24 * HOUR;
 
 export const Settings = z
   .strictObject({
@@ -127,10 +128,17 @@ export const Settings = z
         /** Time without a request after which an idle connection is closed. */
         idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
         /** Time without a byte either way after which a tunnel that is not terminated is closed. */
-        passedIdleTimeoutMs: count(100, 24 * HOUR).prefault(HOUR),
+        passedIdleTimeoutMs: count(100, DAY).prefault(HOUR),
+        /** Time for a connection to a server: its name, TCP and TLS. This one and the next three a service may set itself. */
         connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
         /** Time from the request's end to the response's head: models may think for minutes. */
         responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
+        /** Time without a byte either way once the answer has begun: of a stream, a WebSocket. TCP finds dead peers sooner. */
+        answerIdleTimeoutMs: count(100, 7 * DAY).prefault(4 * HOUR),
+        /** Time from the request's head to the end of its answer; null: as long as it takes. */
+        totalTimeoutMs: count(100, 7 * DAY)
+          .nullable()
+          .prefault(null),
         /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
         strangers: count(1, 100_000).prefault(2_048),
         /** An agent's open connections. */

@@ -8,7 +8,12 @@ import { join } from 'node:path';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
-import type { Rule, Snapshot } from '../../src/channel/messages/policy.ts';
+import {
+  NO_LIMITS,
+  type Rule,
+  type ServiceLimits,
+  type Snapshot,
+} from '../../src/channel/messages/policy.ts';
 import {
   FromWorker,
   MetricsReply,
@@ -22,9 +27,10 @@ import { type Certificate, type CertificateAuthority, certify, makeCa } from './
 
 const MAIN = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url));
 
-export interface TestRule extends Partial<Omit<Rule, 'hosts'>> {
+export interface TestRule extends Partial<Omit<Rule, 'hosts' | 'limits'>> {
   readonly host: string;
   readonly port?: number;
+  readonly limits?: Partial<ServiceLimits>;
 }
 
 export interface WorkerOptions {
@@ -218,7 +224,7 @@ export class TestWorker {
   }
 }
 
-function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
+function toRule({ host, port = 443, limits, ...rest }: TestRule, index: number): Rule {
   return {
     id: `rule-${index + 1}`,
     agent: 'agent-1',
@@ -230,7 +236,7 @@ function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
     inject: [{ in: 'header', name: 'Authorization', value: 'Bearer {token}' }],
     plainHttp: false,
     http2: false,
-    bodyBytes: null,
+    limits: { ...NO_LIMITS, ...limits },
     integrity: null,
     ...rest,
     hosts: [{ pattern: host, port, paths: [] }],

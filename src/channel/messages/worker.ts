@@ -54,6 +54,8 @@ export const WorkerSettings = z.strictObject({
     passedIdleTimeoutMs: z.number().int(),
     connectTimeoutMs: z.number().int(),
     responseTimeoutMs: z.number().int(),
+    answerIdleTimeoutMs: z.number().int(),
+    totalTimeoutMs: z.number().int().nullable(),
     strangers: z.number().int(),
     tunnelsPerAgent: z.number().int(),
     tunnelBurst: z.number().int(),

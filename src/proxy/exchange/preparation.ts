@@ -1,5 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
-import type { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { PASSED } from '../policy/match.ts';
 import { asSallyportError } from '../problem.ts';
@@ -38,9 +38,8 @@ export class Preparation {
   readonly #head: RequestHead;
   readonly #path: string;
   readonly #body: RequestBody | undefined;
-  readonly #startedAt = performance.now();
+  readonly startedAt = performance.now();
   #forwardedAt = 0;
-  #rule: Rule | undefined;
   #revision = 0;
   #lease: Lease | undefined;
   /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
@@ -49,6 +48,8 @@ export class Preparation {
   #unsettled = 0;
   #decisions = 0;
   #over = false;
+  /** Undefined until one lets the request through. */
+  rule: Rule | undefined;
   upstream: UpstreamConnection | undefined;
   /** The record's id. */
   record: number | undefined;
@@ -73,7 +74,7 @@ export class Preparation {
     try {
       this.#revision = worker.policy.revision;
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
-      this.#rule = rule;
+      this.rule = rule;
       this.#body?.admit(rule);
       this.#lease = hotSecret(worker, rule);
       this.upstream = worker.stages.pool.takeIdle(upstreamKey(this.#side, this.#head, rule));
@@ -86,13 +87,13 @@ export class Preparation {
 
   /** Whether a credential goes with the request. */
   get isCredentialed(): boolean {
-    return this.#rule !== PASSED;
+    return this.rule !== PASSED;
   }
 
   /** Asked when a new policy is in force: does it forbid this request, or give it another credential? */
   lostItsRight(): boolean {
     const { revision } = this.#side.worker.policy;
-    const rule = this.#rule;
+    const rule = this.rule;
     if (!rule || revision === this.#revision) return false;
     this.#revision = revision;
     return !holdsStill(rule, this.#side, this.#head, this.#path);
@@ -100,7 +101,7 @@ export class Preparation {
 
   /** A new connection in place of one that had served others and died of it; false where that is not so. */
   retry(): boolean {
-    const rule = this.#rule;
+    const rule = this.rule;
     if (!rule || this.#retried || !this.upstream?.reused || this.#over) return false;
     this.#retried = true;
     this.dropUpstream();
@@ -124,8 +125,8 @@ export class Preparation {
   complete(status: number | null, error: string | null, bytesUp: number, bytesDown: number): void {
     if (this.record === undefined) return;
     const now = performance.now();
-    const overheadMs = (this.#forwardedAt || now) - this.#startedAt;
-    const totalMs = now - this.#startedAt;
+    const overheadMs = (this.#forwardedAt || now) - this.startedAt;
+    const totalMs = now - this.startedAt;
     const outcome = { status, error, overheadMs, totalMs, bytesUp, bytesDown };
     this.#side.worker.stages.journal.outcome(this.record, outcome);
   }
@@ -175,6 +176,10 @@ export class Preparation {
     try {
       const key = upstreamKey(this.#side, this.#head, rule);
       return await this.#side.worker.stages.pool.open(key, this.#opening.signal);
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'upstream_timeout')
+        this.#side.worker.metrics.limit('slow_connect');
+      throw error;
     } finally {
       this.#opening = undefined;
     }

@@ -68,7 +68,10 @@ t.test('a handshake that does not come, and a tunnel that is idle, are closed', 
 });
 
 t.test('a body beyond the limit gets 413, and the server none of it', async (t) => {
-  const scene = await start(t, { bodyBytes: 10 }, [{ host: 'a.test' }, { host: 'b.test', bodyBytes: 20 }]);
+  const scene = await start(t, { bodyBytes: 10 }, [
+    { host: 'a.test' },
+    { host: 'b.test', limits: { bodyBytes: 20 } },
+  ]);
   const post = (host: string, length: number, more = ''): string =>
     `POST / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${length}\r\n${more}\r\n`;
 
