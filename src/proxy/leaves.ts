@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { SallyportError } from '../errors.ts';
 import type { Metrics } from './metrics.ts';
 import type { PolicyAgent } from './policy/match.ts';
-import type { RateLimit } from './rate-limit.ts';
+import type { RateLimit } from '../rate-limit.ts';
 import type { VaultClient } from './vault-client.ts';
 
 const MAX_LEAVES = 2_000;

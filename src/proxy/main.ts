@@ -12,7 +12,7 @@ import { Leaves } from './leaves.ts';
 import { type Listeners, listen } from './listener/listen.ts';
 import { givenIdentity, type ListenerIdentity, OwnIdentity } from './listener/tls.ts';
 import { Metrics } from './metrics.ts';
-import { RateLimit } from './rate-limit.ts';
+import { RateLimit } from '../rate-limit.ts';
 import { Arena } from './secrets/arena.ts';
 import { HotSecrets } from './secrets/hot-secrets.ts';
 import { OutboundProxy } from './upstream/outbound-proxy.ts';

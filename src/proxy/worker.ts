@@ -6,7 +6,7 @@ import type { RequestJournal } from './journal/request-journal.ts';
 import type { Leaves } from './leaves.ts';
 import type { Metrics } from './metrics.ts';
 import { PolicyTable } from './policy/match.ts';
-import { RateLimit } from './rate-limit.ts';
+import { RateLimit } from '../rate-limit.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { type VaultClient, vaultUnavailable } from './vault-client.ts';
