@@ -5,11 +5,11 @@ import { SallyportError } from '../errors.ts';
 import { encodeFields } from '../sealing/fields.ts';
 import { credentialAad, INFO } from '../sealing/intake.ts';
 import { seal } from '../sealing/seal.ts';
+import { parseSecretObject, type SecretField } from '../sealing/secret-object.ts';
 import type { Context } from './context.ts';
 import { control } from './control.ts';
 import { flagOf, itemsOf, partOf, textOf } from './reply.ts';
 import { promptSecret, readSecret } from './secret-input.ts';
-import { parseSecretObject, type SecretField } from './secret-object.ts';
 
 interface SetOptions {
   readonly label: string;

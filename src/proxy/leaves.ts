@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import tls from 'node:tls';
 import { LRUCache } from 'lru-cache';
 import { SallyportError } from '../errors.ts';
+import { AGENT_TLS } from './agent-tls.ts';
 import type { Metrics } from './metrics.ts';
 import type { PolicyAgent } from './policy/match.ts';
 import type { RateLimit } from '../rate-limit.ts';
@@ -76,7 +77,7 @@ export class Leaves {
         key: this.#key,
         cert: chain,
         ticketKeys,
-        minVersion: 'TLSv1.2',
+        ...AGENT_TLS,
         sessionIdContext: 'sallyport',
       });
       ticketKeys.fill(0);

@@ -5,7 +5,7 @@ import { SallyportError } from '../errors.ts';
 import { IDENTITIES } from './identity.ts';
 import type { IsolationChoice } from './options.ts';
 
-export type ChildKind = 'vault' | 'keyholder' | 'worker';
+export type ChildKind = 'vault' | 'keyholder' | 'worker' | 'exchanger';
 
 /** Descriptors of every child: 3 the channel, 4 its data folder where it has one, 5 the program's folder. */
 export const DATA_DESCRIPTOR = 4;

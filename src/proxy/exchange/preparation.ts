@@ -10,6 +10,7 @@ import { decide, holdsStill } from './decision.ts';
 import { fetchSecret, hotSecret, replacedAgain, upstreamKey } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
+import { type Signing, signingOf } from './signing.ts';
 
 /** How often a credential may be replaced while one request is prepared. */
 const MAX_DECISIONS = 3;
@@ -51,6 +52,8 @@ export class Preparation {
   /** Undefined until one lets the request through. */
   rule: Rule | undefined;
   upstream: UpstreamConnection | undefined;
+  /** What the request is signed for, where its rule signs. */
+  signing: Signing | undefined;
   /** The record's id. */
   record: number | undefined;
 
@@ -76,7 +79,8 @@ export class Preparation {
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
       this.rule = rule;
       this.#body?.admit(rule);
-      this.#lease = hotSecret(worker, rule);
+      this.signing = signingOf(this.#side, this.#head, rule);
+      this.#lease = hotSecret(worker, rule, this.signing);
       this.upstream = worker.stages.pool.takeIdle(upstreamKey(this.#side, this.#head, rule));
       if (this.#lease && this.upstream) this.#commit(rule);
       else void this.#fetch(rule);
@@ -99,10 +103,19 @@ export class Preparation {
     return !holdsStill(rule, this.#side, this.#head, this.#path);
   }
 
-  /** A new connection in place of one that had served others and died of it; false where that is not so. */
-  retry(): boolean {
+  /** Goes on where `forward` had something to wait for: all is looked at again. */
+  resume(): void {
+    if (this.rule && !this.#over) this.#confirm(this.rule);
+  }
+
+  /**
+   * A new connection in place of one that had served others and died of it, or whatever it was where the server has
+   * processed nothing; false where that is not so, and the second time.
+   */
+  retry(unprocessed: boolean): boolean {
     const rule = this.rule;
-    if (!rule || this.#retried || !this.upstream?.reused || this.#over) return false;
+    if (!rule || this.#retried || this.#over) return false;
+    if (!unprocessed && !this.upstream?.reused) return false;
     this.#retried = true;
     this.dropUpstream();
     void this.#reconnect(rule);
@@ -142,7 +155,8 @@ export class Preparation {
   async #fetch(rule: Rule): Promise<void> {
     this.#side.watchEndLater();
     const [leased, opened] = await Promise.allSettled([
-      this.#lease ?? fetchSecret(this.#side, rule),
+      this.#lease ??
+        fetchSecret(this.#side, rule, { method: this.#head.method, path: this.#path }, this.signing),
       this.upstream ?? this.#open(rule),
     ]);
     if (leased.status === 'fulfilled') this.#lease = leased.value;

@@ -3,6 +3,7 @@ import { CloseNotify } from '../close-notify.ts';
 import type { AgentSide } from '../exchange/agent-side.ts';
 import type { Exchange } from '../exchange/exchange.ts';
 import type { ScrubTargets } from '../exchange/outgoing.ts';
+import { Unprocessed } from '../h2/unprocessed.ts';
 import { createBodyReader } from '../http/body.ts';
 import type { ResponseHead } from '../http/message.ts';
 import { ResponseReader } from '../http/response.ts';
@@ -13,7 +14,7 @@ import { WebSocketFrames } from '../websocket/frames.ts';
 import { isSwitch, switchedHead } from '../websocket/handshake.ts';
 import { Unframed } from '../websocket/unframed.ts';
 import { AnswerBody, type PassesOn } from './answer-body.ts';
-import { closedEarly, timedOut, unasked } from './faults.ts';
+import { closedEarly, refused, timedOut, unasked } from './faults.ts';
 import { strip, withClose } from './response-head.ts';
 
 const RESPONSE_LIMITS = { headBytes: 256 * 1024, headFields: 500, targetBytes: 0 };
@@ -83,7 +84,7 @@ export class Relay implements UpstreamHandler, PassesOn {
 
   onEnd(): void {
     if (this.#over) return;
-    if (!this.#received && this.#exchange.retry()) return this.destroy();
+    if (!this.#received && this.#exchange.retry(false)) return this.destroy();
     try {
       if (!this.#head || !this.#body || this.#end?.announced === false) throw closedEarly();
       this.#body.end();
@@ -95,8 +96,10 @@ export class Relay implements UpstreamHandler, PassesOn {
 
   onClose(error?: Error): void {
     if (this.#over) return;
-    if (!this.#received && this.#exchange.retry()) return this.destroy();
-    this.fail(error instanceof SallyportError ? error : closedEarly(error));
+    const unprocessed = error instanceof Unprocessed;
+    if (!this.#received && this.#exchange.retry(unprocessed)) return this.destroy();
+    if (unprocessed) this.fail(refused(error));
+    else this.fail(error instanceof SallyportError ? error : closedEarly(error));
   }
 
   onDrain(): void {

@@ -1,3 +1,4 @@
+import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Rule, ServiceLimits, Snapshot } from '../../channel/messages/policy.ts';
@@ -23,6 +24,9 @@ export interface CompiledGrant {
   /** Undefined where its row failed authentication: the rule then says so. */
   readonly version: CredentialVersionsTable | undefined;
   readonly rule: Rule;
+  readonly definition: Service;
+  /** How the token is made that workers get instead of fields; null: they get fields. */
+  readonly exchange: Exchange | null;
 }
 
 /** Makes of the policy what workers get. A grant is compiled anew only where a row behind it was replaced. */
@@ -51,7 +55,7 @@ export class SnapshotCompiler {
       integrity: this.#policy.integrity,
       agents: [
         ...state.agents().map((agent) => ({ ...this.#agent(agent), integrity: null })),
-        ...this.#policy.suspectAgents.map((agent) => ({
+        ...this.#policy.findings.suspectAgents.map((agent) => ({
           ...this.#agent(agent),
           integrity: this.#suspicion(agent),
         })),
@@ -86,7 +90,7 @@ export class SnapshotCompiler {
   }
 
   #suspicion(agent: AgentsTable): string | null {
-    const failure = this.#policy.failureOf('agents', agent.id);
+    const failure = this.#policy.findings.failureOf('agents', agent.id);
     return failure ? describeFailures([failure]) : null;
   }
 
@@ -100,7 +104,9 @@ export class SnapshotCompiler {
       return known;
     const rule = this.#rule(state, grant, service, credential, version);
     if (!rule) return undefined;
-    const compiled = { grant, service, credential, version, rule };
+    const definition = state.definition(service);
+    const exchange = exchangeOf(definition);
+    const compiled = { grant, service, credential, version, rule, definition, exchange };
     this.#compiled.set(grant, compiled);
     return compiled;
   }
@@ -114,7 +120,7 @@ export class SnapshotCompiler {
     version: CredentialVersionsTable | undefined,
   ): Rule | undefined {
     const rowId = `${credential.id}/${credential.current_version}`;
-    const failure = this.#policy.failureOf('credential_versions', rowId);
+    const failure = this.#policy.findings.failureOf('credential_versions', rowId);
     const gone = failure ? describeFailures([failure]) : `The row ${rowId} of credential_versions is gone.`;
     try {
       const definition = state.definition(service);
@@ -129,6 +135,7 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
+        ...(exchangeOf(definition)?.kind === 'per-request' && { perRequest: true }),
         plainHttp: definition.plain_http,
         http2: definition.http2,
         limits: limitsOf(definition),
