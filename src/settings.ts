@@ -141,14 +141,17 @@ export const Settings = z
         totalTimeoutMs: count(100, 7 * DAY)
           .nullable()
           .prefault(null),
-        /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
+        /** Connections that have not said yet which agent's they are, in each worker. */
         strangers: count(1, 100_000).prefault(2_048),
-        /** An agent's open connections. */
+        /** An agent's open connections. Of this and the next two each worker gives its share: N workers give no more. */
         tunnelsPerAgent: count(1, 100_000).prefault(1_000),
         /** An agent's new connections: so many at once, then so many a second; beyond that they wait, for a second at most. */
         tunnelBurst: count(1, 1_000_000).prefault(1_000),
         tunnelsPerSecond: count(1, 1_000_000).prefault(500),
-        /** Certificates made for an agent: so many at once, then so many a minute. Hosts visited before need none. */
+        /**
+         * Certificates made for an agent, in all workers together: so many at once, then so many a minute. Each worker
+         * needs one for each host that an agent visits through it, and keeps it.
+         */
         leavesPerMinute: count(1, 1_000_000).prefault(600),
       })
       .prefault({}),

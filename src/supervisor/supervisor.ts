@@ -190,6 +190,7 @@ class Supervisor {
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
+        workers: this.#options.workers,
         tlsListen: proxyTls && this.#tlsListener(proxyTls),
         upstreamCa,
         systemCa,

@@ -50,6 +50,8 @@ export interface WorkerOptions {
   /** The proxy that leads out, and its password. */
   readonly upstreamProxy?: WorkerSettings['upstreamProxy'];
   readonly upstreamProxyPassword?: string;
+  /** How many workers it is to believe that there are; one unless given. */
+  readonly workers?: number;
   /** Options of the worker's Node. */
   readonly nodeOptions?: readonly string[];
 }
@@ -94,6 +96,7 @@ export class TestWorker {
     const ca = makeCa('Agent Authority');
     const token = `spa_${randomBytes(32).toString('base64url')}`;
     const asked: FromWorker[] = [];
+    const leavesPerMinute = options.limits?.leavesPerMinute ?? Number.POSITIVE_INFINITY;
     const path = join(folder, 'channel.sock');
     const server = net.createServer({ pauseOnConnect: true }).listen(path);
     await once(server, 'listening');
@@ -102,6 +105,8 @@ export class TestWorker {
       const message = FromWorker.parse(header);
       asked.push(message);
       if (message.type === 'leaf') {
+        if (asked.filter(({ type }) => type === 'leaf').length > leavesPerMinute)
+          throw new SallyportError('rate_limited', 'Too many certificates.');
         const key = createPublicKey({ key: Buffer.from(parts[1] ?? []), format: 'der', type: 'spki' });
         const chain = Buffer.from(certify(ca, message.host, key));
         return { header: { notAfter: Date.now() + 3_600_000 }, parts: [chain, ticketKeys(message)] };
@@ -251,6 +256,7 @@ function settings(options: WorkerOptions, port: number, tlsPort: number): Worker
   });
   return {
     listen: { host: '127.0.0.1', port },
+    workers: options.workers ?? 1,
     tlsListen: tlsPort ? { host: '127.0.0.1', port: tlsPort, names: ['proxy.test'], certificate } : null,
     upstreamCa: options.upstreamCa,
     systemCa: '',

@@ -161,6 +161,25 @@ t.test('new tunnels beyond the rate wait a while, beyond that they are refused',
   t.match((await scene.worker.metrics()).limits, { tunnel_rate: 3 });
 });
 
+t.test(
+  'a busy agent meets none of them: 50 new tunnels a second, by default, of four workers one',
+  async (t) => {
+    const scene = await startScene(t, {
+      secure: ['a.test:443'],
+      workers: 4,
+      limits: { tunnelsPerAgent: 1_000 },
+    });
+    const begun = performance.now();
+    for (let i = 1; i <= 100; i++) {
+      const agent = await connect(scene, 'a.test:443');
+      t.ok(await isOpened(agent));
+      agent.socket.destroy();
+      await delay(Math.max(0, begun + i * 20 - performance.now()));
+    }
+    t.same(await scene.worker.metrics(), { problems: {}, limits: {} });
+  },
+);
+
 t.test('an agent has so many certificates made and no more; those that it has go on serving', async (t) => {
   const scene = await start(t, { leavesPerMinute: 3 });
   for (const host of ['a.test', 'b.test', 'c.test'])
