@@ -29,7 +29,7 @@ const options = [
   ...['--virtual-time-budget=10000', '--dump-dom'],
 ];
 const child = spawn(program, [...options, `${base}/page`], {
-  stdio: ['ignore', 'pipe', 'inherit'],
+  stdio: ['ignore', 'pipe', 'ignore'],
   timeout: 60_000,
 });
 let dom = '';
