@@ -86,6 +86,8 @@ export const Settings = z
     apiListen: Listener.prefault('127.0.0.1:7070'),
     /** Proxy workers; a core each, at most 4 unless told. */
     workers: count(1, 64).prefault(() => Math.min(availableParallelism(), 4)),
+    /** Processes that talk to the HSM: more than one where it answers several at once. */
+    keyholders: count(1, 16).prefault(1),
     /** How the processes are kept apart: see ARCHITECTURE.md. `auto` takes the best there is, or refuses. */
     isolation: z.enum(['auto', 'uid', 'bubblewrap', 'copy', 'none']).prefault('auto'),
     /** File with the token's PIN; null: the one that `init` noted. */

@@ -18,16 +18,15 @@ export function addRotation(hsm: Command): void {
       'after',
       `
 Where it is interrupted, call it again: it goes on where it was. The old KEK stays until "hsm retire".
+With --json each step is a line {"kek","done","total"} (NDJSON); the last is the result.
 ${examples('sallyport hsm rotate')}`,
     )
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
-      const last = await rotated(await controlStream(context, 'POST', '/v1/hsm/rotate'));
-      printResult(
-        context.json,
-        last,
-        () => `${numberOf(last, 'done')} data keys are rewrapped with ${textOf(last, 'kek')}.`,
-      );
+      const steps = await controlStream(context, 'POST', '/v1/hsm/rotate');
+      const last = await rotated(steps, context.json ? printLine : showBar);
+      const text = `${numberOf(last, 'done')} data keys are rewrapped with ${textOf(last, 'kek')}.`;
+      if (!context.json) printResult(false, last, () => text);
     });
 
   hsm
@@ -45,25 +44,34 @@ ${examples('sallyport hsm rotate')}`,
     });
 }
 
-/** Shows the progress on standard error; answers the last of it. Throws what the vault ended with. */
-async function rotated(lines: NodeJS.ReadableStream): Promise<unknown> {
+/** Shows each step as it comes; answers the last. Throws what the vault ended with. */
+async function rotated(lines: NodeJS.ReadableStream, show: (step: unknown) => void): Promise<unknown> {
   let last: unknown;
   try {
     for await (const line of createInterface({ input: lines })) {
       last = JSON.parse(line);
       const error = partOf(last, 'error');
       if (error !== undefined) throw refusal(error);
-      if (process.stderr.isTTY) process.stderr.write(`\r${bar(last)}`);
-      else note(bar(last));
+      show(last);
     }
   } finally {
-    if (process.stderr.isTTY) process.stderr.write('\n');
+    if (show === showBar && process.stderr.isTTY) process.stderr.write('\n');
   }
   if (last !== undefined && numberOf(last, 'done') >= numberOf(last, 'total')) return last;
   throw new SallyportError(
     'vault_unavailable',
     'The vault went away before all was done: call "sallyport hsm rotate" again, it goes on where it was.',
   );
+}
+
+function printLine(step: unknown): void {
+  printResult(true, step, () => '');
+}
+
+/** On standard error: one line that is drawn over on a terminal, a line for each step elsewhere. */
+function showBar(step: unknown): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r${bar(step)}`);
+  else note(bar(step));
 }
 
 function bar(progress: unknown): string {

@@ -19,6 +19,7 @@ export interface ServeFlags {
   readonly proxyTlsName?: readonly string[];
   readonly apiListen?: string;
   readonly workers?: string;
+  readonly keyholders?: string;
   readonly isolation?: string;
   readonly pinFile?: string;
   readonly upstreamCa?: string;
@@ -33,11 +34,12 @@ export interface ServeFlags {
  * Throws invalid_settings, hsm_pin_missing, and what reading the data folder throws.
  */
 export async function serveOptions(data: string, flags: ServeFlags): Promise<ServeOptions> {
-  const { config, workers, proxyTlsName, ...texts } = flags;
+  const { config, workers, keyholders, proxyTlsName, ...texts } = flags;
   const settings = parseSettings({
     ...(config === undefined ? {} : readConfiguration(config)),
     ...texts,
     ...(workers === undefined ? {} : { workers: Number(workers) }),
+    ...(keyholders === undefined ? {} : { keyholders: Number(keyholders) }),
     ...(proxyTlsName === undefined ? {} : { proxyTlsNames: proxyTlsName }),
   });
   const installation = readInstallation(data);
@@ -47,6 +49,7 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     installation,
     pinFile: pinFile(flags.pinFile ?? systemdCredential() ?? settings.pinFile ?? installation.pinFile),
     workers: settings.workers,
+    keyholders: settings.keyholders,
     isolation: settings.isolation,
     proxyListen: settings.proxyListen,
     proxyTls: proxyTls(settings),

@@ -46,6 +46,11 @@ export function writeAnchor(token: Cryptoki, bytes: Buffer): void {
   for (const { object } of old) token.lib.C_DestroyObject(token.session, object);
 }
 
+/** Takes the anchor away. Throws what the calls throw. */
+export function removeAnchor(token: Cryptoki): void {
+  for (const { object } of stored(token)) token.lib.C_DestroyObject(token.session, object);
+}
+
 function stored(token: Cryptoki): Stored[] {
   return find(token, pkcs11.CKO_DATA, LABEL).map((object) => {
     const value = readAttribute(token, object, pkcs11.CKA_VALUE);

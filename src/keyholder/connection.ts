@@ -14,6 +14,7 @@ const LONGEST_PAUSE_MS = 5000;
  */
 export class Connection {
   readonly #open: () => Token;
+  readonly #shared: boolean;
   #token: Token | undefined;
   #wasOpen = false;
   #failure: SallyportError | undefined;
@@ -24,13 +25,19 @@ export class Connection {
   #lost = 0;
   #refusedAtOnce = 0;
 
-  /** `open` gives a token with its keys, proven; throws as openToken and proveKeys do. */
-  constructor(open: () => Token) {
+  /**
+   * `open` gives a token with its keys, proven; throws as openToken and proveKeys do. `shared`: other keyholders use the
+   * token too. It is then opened only where `use` is told that it may: whoever asks them has them log in one by one, since
+   * a wrong PIN is counted by the token, whoever tries it.
+   */
+  constructor(open: () => Token, shared = false) {
     this.#open = open;
+    this.#shared = shared;
   }
 
-  /** Opens the token now; what keeps it from that is what `use` throws. */
+  /** Opens the token now, unless it is shared; what keeps it from that is what `use` throws. */
   start(): void {
+    if (this.#shared) return;
     try {
       this.#reopen();
     } catch (error) {
@@ -43,8 +50,9 @@ export class Connection {
    * then while another process writes to its token). Throws hsm_unavailable, hsm_refused, hsm_mechanism_missing,
    * the operation's own SallyportError, or, where the token was never open, what kept it from that.
    */
-  use<T>(operation: (token: Token) => T): T {
+  use<T>(operation: (token: Token) => T, mayOpen = !this.#shared): T {
     for (let attempt = 1; ; attempt++) {
+      if (!this.#token && !mayOpen) throw this.#failure ?? waiting();
       const token = this.#token ?? this.#reopen();
       try {
         const result = operation(token);
@@ -61,6 +69,7 @@ export class Connection {
         }
         this.#lost++;
         this.close();
+        if (!mayOpen) throw describe(error, 'gone');
         if (attempt > 1) throw this.#failed(error);
       }
     }
@@ -133,4 +142,11 @@ export class Connection {
       return false;
     }
   }
+}
+
+function waiting(): SallyportError {
+  return new SallyportError(
+    'hsm_unavailable',
+    'The HSM is lost, and opened again when it is this one’s turn.',
+  );
 }

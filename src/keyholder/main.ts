@@ -8,8 +8,9 @@ import { answerWith } from './verbs.ts';
 /**
  * The keyholder: the process that talks to the HSM, and all that it does.
  *
- *   main.ts --module PATH --token LABEL [--slot-serial SERIAL]
+ *   main.ts --module PATH --token LABEL [--slot-serial SERIAL] [--shared]
  *
+ * `--shared`: one of several, which logs in only when it is asked what its HSM is.
  * Descriptor 0 is the PIN's file, 3 the channel to the vault. It lives as long as its channel: signals that a terminal
  * or systemd sends to a whole group are ignored, since the vault needs it until it has drained. What keeps the token
  * from being used is answered to every request, not died of: the vault can say it then, and no PIN is tried again.
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     module: { type: 'string' },
     token: { type: 'string' },
     'slot-serial': { type: 'string' },
+    shared: { type: 'boolean', default: false },
   },
 });
 const { module: path, token: label, 'slot-serial': serial } = values;
@@ -42,7 +44,7 @@ function open(): Token {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-const connection = new Connection(open);
+const connection = new Connection(open, values.shared);
 const channel = Channel.fromDescriptor(CHANNEL_FD, answerWith(connection));
 channel.onClose = () => {
   connection.close();

@@ -25,6 +25,27 @@ export function unwrap(token: Token, kek: string, wrapped: Buffer, aad: Buffer):
   return version.profile.unwrap(token, version, wrapped, aad);
 }
 
+/**
+ * Takes wrapped DEKs, each with its AAD, from the KEK `from` to the KEK `to`, in order. None of them leaves this call.
+ * Throws as `unwrap` does: all or nothing.
+ */
+export function rewrap(
+  token: Token,
+  from: string,
+  to: string,
+  deks: readonly (readonly [wrapped: Buffer, aad: Buffer])[],
+): Buffer[] {
+  const next = kekNamed(token, to);
+  return deks.map(([wrapped, aad]) => {
+    const dek = unwrap(token, from, wrapped, aad);
+    try {
+      return next.profile.wrap(token, next, dek, aad);
+    } finally {
+      dek.fill(0);
+    }
+  });
+}
+
 /** HMAC-SHA-256 of each message under the MAC key; 32 bytes each. */
 export function mac(token: Token, messages: readonly Buffer[]): Buffer[] {
   return macs(token, token.keys.mac, messages);

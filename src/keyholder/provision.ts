@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import type { Module } from 'graphene-pk11';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
+import { removeAnchor } from './anchor.ts';
 import { createToken } from './create-token.ts';
 import { info } from './info.ts';
 import { existingKeys } from './key-objects.ts';
@@ -54,7 +55,11 @@ function provision(module: Module, place: Place, wanted: Profile | undefined): K
       throw new SallyportError('already_exists', message);
     }
     const abilities = tryAbilities(open);
-    return info(makeKeys(open, chooseProfile(open, wanted, abilities), abilities));
+    const token = makeKeys(open, chooseProfile(open, wanted, abilities), abilities);
+    // Of an installation whose keys are gone, and nothing that they authenticated with them: a new store would be measured
+    // by it and taken for an older one.
+    removeAnchor(open);
+    return info(token);
   } finally {
     open.close();
   }

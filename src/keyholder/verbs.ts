@@ -3,6 +3,7 @@ import {
   type AuthoritiesReply,
   type KeyholderHealth,
   KeyholderRequest,
+  MAX_REWRAPPED,
   type RotateReply,
   type WrapReply,
 } from '../channel/messages/keyholder.ts';
@@ -12,7 +13,7 @@ import { authorityKeys, destroyAuthorityKey, makeAuthorityKey, signAsAuthority }
 import type { Connection } from './connection.ts';
 import { info } from './info.ts';
 import { Meter } from './meter.ts';
-import { agree, mac, sign, unwrap, wrap } from './operations.ts';
+import { agree, mac, rewrap, sign, unwrap, wrap } from './operations.ts';
 import { refreshKeys } from './refresh-keys.ts';
 import { retire, rotate } from './rotate.ts';
 import type { Token } from './token.ts';
@@ -33,7 +34,10 @@ export function answerWith(connection: Connection): Handler {
       none(parts);
       return { header: { ...connection.health(), verbs: meter.read() } satisfies KeyholderHealth };
     }
-    return meter.measure(request.verb, () => connection.use((token) => answer(token, request, parts)));
+    const mayOpen = request.verb === 'info' || undefined;
+    return meter.measure(request.verb, () =>
+      connection.use((token) => answer(token, request, parts), mayOpen),
+    );
   };
 }
 
@@ -57,6 +61,8 @@ function answer(
       const [wrapped, aad] = two(parts);
       return { header: NOTHING, parts: [unwrap(token, request.kek, wrapped, aad)] };
     }
+    case 'rewrap':
+      return { header: NOTHING, parts: rewrap(token, request.from, request.to, pairs(parts)) };
     case 'sign': {
       const [message] = one(parts);
       return { header: NOTHING, parts: [sign(token, message)] };
@@ -113,6 +119,12 @@ function one([first, ...more]: readonly Buffer[]): [Buffer] {
 function two([first, second, ...more]: readonly Buffer[]): [Buffer, Buffer] {
   if (!first || !second || more.length > 0) throw malformed('It takes two parts.');
   return [first, second];
+}
+
+function pairs(parts: readonly Buffer[]): [Buffer, Buffer][] {
+  if (parts.length === 0 || parts.length % 2 !== 0 || parts.length > 2 * MAX_REWRAPPED)
+    throw malformed(`It takes 1 to ${MAX_REWRAPPED} pairs of parts.`);
+  return Array.from({ length: parts.length / 2 }, (_, index) => two(parts.slice(2 * index, 2 * index + 2)));
 }
 
 function malformed(why: string): SallyportError {

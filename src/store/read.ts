@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { SCHEMA } from './migrations.ts';
+import { type Store, unavailable } from './open.ts';
 import { COLUMNS, type PolicyRows, type Schema, type StateTable } from './schema.ts';
 
 /** Reads the whole policy as of one moment, tombstones included. Nothing is authenticated here. Throws what SQLite throws. */
@@ -15,6 +16,15 @@ export function readPolicy(db: Kysely<Schema>): Promise<PolicyRows> {
       .execute(),
     grants: await trx.selectFrom('grants').select(COLUMNS.grants).execute(),
   }));
+}
+
+/** The whole policy, or undefined where the tables are not ours to be read. Throws store_unavailable. */
+export async function readOwnPolicy({ db, path }: Store): Promise<PolicyRows | undefined> {
+  try {
+    return (await hasOwnSchema(db)) ? await readPolicy(db) : undefined;
+  } catch (cause) {
+    throw unavailable(path, cause);
+  }
 }
 
 /** The record of the state that was written last, undefined before the first change. Throws what SQLite throws. */

@@ -117,11 +117,6 @@ function innerPid(info: Readable, gone: Promise<void>): Promise<number | undefin
   });
 }
 
-/** `20261124T180743123Z-worker-1-1.ndjson`: sorts by time, names its writer, never met twice. */
-export function journalName(name: string, now: Date): string {
-  return `${now.toISOString().replaceAll(/[-:.]/g, '')}-${name}.ndjson`;
-}
-
 export function journalPath(data: string, file: string): string {
   return join(data, 'journal', file);
 }

@@ -25,6 +25,7 @@ export interface ServeOptions {
   readonly installation: Installation;
   readonly pinFile: string;
   readonly workers: number;
+  readonly keyholders: number;
   readonly isolation: IsolationChoice;
   readonly proxyListen: Address;
   /** Null: no listener with TLS. */

@@ -3,6 +3,7 @@ import { accessSync, constants, statSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
+import { journalFileName } from '../audit/files.ts';
 import { Channel } from '../channel/channel.ts';
 import {
   type ExchangerReply,
@@ -12,11 +13,12 @@ import {
 } from '../channel/messages/supervisor.ts';
 import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
-import { type Child, JOURNAL, journalName, journalPath, READ_ONLY, startChild } from './child.ts';
+import { type Child, JOURNAL, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
 import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
+import { previousJournal } from './previous-journal.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { withSecrets } from './secret-files.ts';
 
@@ -119,9 +121,11 @@ class Supervisor {
 
   async start(): Promise<void> {
     const vault = await this.#startVault();
-    await this.#startKeyholder(vault);
-    // Only at the first start: later an HSM that is away for a while is waited for.
+    await this.#startKeyholder(vault, 1);
+    // Only at the first start: later an HSM that is away for a while is waited for. And only then the others: a PIN that
+    // was refused is not tried again.
     await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
@@ -153,6 +157,7 @@ class Supervisor {
     const { data, upstreamResolve, upstreamAllow, upstreamProxy, upstreamCa, systemCa, hotSecrets, limits } =
       this.#options;
     const { proxy, proxyTls, api } = this.#listeners;
+    const previous = await previousJournal(join(data, 'journal'));
     const journal = this.#journal('vault');
     const vault = await this.#join(() =>
       Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))),
@@ -176,6 +181,8 @@ class Supervisor {
       database: join(this.#isolation.vaultFolder, 'sallyport.db'),
       api,
       keepVersions: this.#options.keepVersions,
+      keyholders: this.#options.keyholders,
+      previousJournal: previous,
       authorityKeys: this.#options.installation.authorityKeys,
       isolation: this.#isolation.name,
       worker: {
@@ -214,20 +221,23 @@ class Supervisor {
     return files;
   }
 
-  async #startKeyholder(vault: Channel): Promise<void> {
-    const { installation, data, pinFile } = this.#options;
-    const name = this.#name('keyholder');
+  async #startKeyholder(vault: Channel, slot: number): Promise<void> {
+    const { installation, data, pinFile, keyholders } = this.#options;
+    const name = this.#name(`keyholder-${slot}`);
     const accepted = await this.#dialled(vault, 'keyholder', name, null);
     const ownFolder = installation.ownToken ? join(data, 'token') : undefined;
     await this.#spawn('keyholder', name, {
-      args: ['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
+      args: [
+        ...['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
+        ...(keyholders > 1 ? ['--shared'] : []),
+      ],
       input: { path: pinFile, flags: READ_ONLY },
       channel: accepted,
       dataFolder: ownFolder,
       environment: installation.ownToken
         ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' }
         : installation.moduleEnvironment,
-      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault)),
+      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault, slot)),
     });
   }
 
@@ -296,7 +306,7 @@ class Supervisor {
     const restart = async (attempt: number): Promise<void> => {
       try {
         const vault = await this.#startVault();
-        await this.#startKeyholder(vault);
+        for (let slot = 1; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
         const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
         await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
         await this.#retire(stale);
@@ -411,7 +421,7 @@ class Supervisor {
 
   #journal(of: string): { name: string; file: string } {
     const name = this.#name(of);
-    const file = journalName(name, new Date());
+    const file = journalFileName(new Date(), name);
     if (!this.#started) this.#journals.push(journalPath(this.#options.data, file));
     return { name, file };
   }

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import type { JournalWriter } from '../audit/journal.ts';
@@ -7,27 +6,21 @@ import type { ExchangeRequest } from '../channel/messages/exchanger.ts';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
-import { Agents } from './agents/agents.ts';
 import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
-import { controlApi } from './api/control.ts';
-import { publicApi } from './api/public.ts';
+import { listen } from './api/listen.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
-import { Backups } from './backup/backups.ts';
 import { Changes } from './changes.ts';
-import { Credentials } from './credentials/credentials.ts';
+import { Complaints } from './complaints.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
-import { Grants } from './grants/grants.ts';
-import { describeFailures } from './integrity/verify.ts';
+import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
-import { IntegrityDesk } from './lifecycle/integrity.ts';
-import { Rotation } from './lifecycle/rotation.ts';
-import { CredentialVersions } from './lifecycle/versions.ts';
+import { Loading } from './policy/loading.ts';
 import { Policy } from './policy/policy.ts';
-import { Services } from './services/services.ts';
+import { vaultStatus } from './status.ts';
 import type { SupervisorClient } from './supervisor.ts';
 import { Desk } from './workers/desk.ts';
 import { Fleet } from './workers/fleet.ts';
@@ -35,7 +28,6 @@ import { Issuers } from './workers/issuers.ts';
 import { SnapshotCompiler } from './workers/snapshot.ts';
 
 const WATCH_EVERY_MS = 200;
-const LOAD_AGAIN_MS = 2_000;
 /** How long a replaced value may still stand, sealed, in the store's log. */
 const TIDY_EVERY_MS = 2_000;
 const CHECKPOINT_EVERY_MS = 60_000;
@@ -63,10 +55,10 @@ export class Vault {
   readonly #changes: Changes;
   readonly #exchangers: Exchangers;
   readonly #tokens: AccessTokens;
+  readonly #guard: IntegrityGuard;
+  readonly #complaints = new Complaints();
   readonly #timers: NodeJS.Timeout[] = [];
   #servers: FastifyInstance[] = [];
-  #loadedLast = 0;
-  #reported = '';
 
   private constructor(
     start: Start,
@@ -81,8 +73,8 @@ export class Vault {
     this.#supervisor = supervisor;
     this.#store = store;
     this.#keyholder = new KeyholderClient((name, reason) => {
-      this.#kill(name, reason).catch((error: unknown) => this.#report(error));
-    });
+      this.#kill(name, reason).catch((error: unknown) => this.#complaints.report(error));
+    }, start.keyholders > 1);
     this.#policy = new Policy(store, this.#keyholder);
     this.#ledger = new Ledger(journal, this.#keyholder);
     this.#compiler = new SnapshotCompiler(this.#policy, this.#sessions);
@@ -101,8 +93,9 @@ export class Vault {
       this.#policy,
       this.#ledger,
       () => this.#publish(),
-      () => this.#recheck(),
+      () => this.#guard.recheck(),
     );
+    this.#guard = new IntegrityGuard(this.#policy, this.#ledger, () => this.#publish());
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
     this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
     this.#exchangers = new Exchangers({
@@ -129,17 +122,27 @@ export class Vault {
       ledger: this.#ledger,
       tokens: this.#tokens,
     });
-    this.#keyholder.onReady = () => this.#load();
+    const loading = new Loading({
+      policy: this.#policy,
+      changes: this.#changes,
+      keyholder: this.#keyholder,
+      guard: this.#guard,
+      complaints: this.#complaints,
+      loaded: () => this.#fleet.startEarly(),
+      inTurn: () => this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf)),
+      sound: () => this.#proxyAuthority.ensure(),
+    });
+    this.#keyholder.onReady = () => loading.load();
     this.#timers.push(
-      setInterval(() => this.#watch(), WATCH_EVERY_MS),
-      setInterval(() => this.#attempt(this.#ledger.checkpoint()), CHECKPOINT_EVERY_MS),
+      setInterval(() => loading.watch(), WATCH_EVERY_MS),
+      setInterval(() => this.#complaints.attempt(this.#ledger.checkpoint()), CHECKPOINT_EVERY_MS),
       setInterval(() => this.#changes.tidy(), TIDY_EVERY_MS),
     );
   }
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version.
+   * store_unavailable, store_version, journal_unavailable.
    */
   static async open(
     start: Start,
@@ -148,7 +151,10 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
-    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
+    const vault = new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
+    const { previousJournal: previous } = start;
+    if (previous) await vault.#ledger.head(previous.file, previous);
+    return vault;
   }
 
   /** Dials the supervisor's rendezvous for a process that it is about to start. */
@@ -167,7 +173,7 @@ export class Vault {
       throw new SallyportError('channel_malformed', `The ${kind} asks nothing of the vault.`);
     });
     if (kind === 'exchanger') return this.#exchangers.connected(name, channel);
-    this.#attempt(this.#keyholder.connect(name, channel));
+    this.#complaints.attempt(this.#keyholder.connect(name, channel));
   }
 
   /** Rejects with what the keyholder connected last lacks. */
@@ -183,34 +189,32 @@ export class Vault {
   /** Listens for changes. Not before: workers of an earlier vault would not learn of them. Throws address_in_use. */
   async listen(): Promise<void> {
     if (this.#servers.length > 0) return;
-    const control = controlApi({
-      rows: () => this.#policy.state.rows(),
-      status: () => this.#status(),
-      intakePublicKey: () => this.#keyholder.intakePublicKey(),
-      agents: new Agents(this.#changes, this.#rootKeys, this.#sessions),
-      services: new Services(this.#changes, this.#keyholder),
-      credentials: new Credentials(this.#changes, this.#keyholder, this.#start.keepVersions),
-      versions: new CredentialVersions(this.#changes, this.#keyholder, this.#start.keepVersions),
-      grants: new Grants(this.#changes),
-      integrity: new IntegrityDesk(this.#policy, this.#changes, this.#ledger, {
-        recheck: () => this.#recheck(true),
-        announce: () => this.#announceIntegrity(),
-      }),
-      rotation: new Rotation(this.#policy, this.#changes, this.#keyholder, this.#ledger),
-      backups: new Backups(
-        this.#store,
-        this.#policy,
-        this.#changes,
-        this.#ledger,
-        this.#keyholder,
-        this.#version,
-      ),
-    });
-    const api = publicApi(this.#version);
-    this.#servers = [control, api];
-    await listenOn(api, this.#start.api);
-    rmSync(this.#start.control, { force: true }); // an earlier vault's: the supervisor runs one at a time
-    await listenOn(control, { path: this.#start.control }); // 0600 by main's umask
+    const status = () =>
+      vaultStatus({
+        start: this.#start,
+        version: this.#version,
+        supervisor: this.#supervisor,
+        keyholder: this.#keyholder,
+        policy: this.#policy,
+        fleet: this.#fleet,
+        compiler: this.#compiler,
+      });
+    this.#servers = await listen(
+      {
+        version: this.#version,
+        keepVersions: this.#start.keepVersions,
+        store: this.#store,
+        policy: this.#policy,
+        changes: this.#changes,
+        keyholder: this.#keyholder,
+        ledger: this.#ledger,
+        sessions: this.#sessions,
+        rootKeys: this.#rootKeys,
+        guard: this.#guard,
+        status,
+      },
+      this.#start,
+    );
   }
 
   /** Ends in order: no more changes, workers finish, the journal is signed, the store closed. */
@@ -218,43 +222,8 @@ export class Vault {
     for (const timer of this.#timers) clearInterval(timer);
     await Promise.all(this.#servers.map((server) => server.close()));
     await this.#fleet.drain(withinMs);
-    await this.#ledger.checkpoint().catch((error: unknown) => this.#report(error));
+    await this.#ledger.checkpoint().catch((error: unknown) => this.#complaints.report(error));
     this.#store.close();
-  }
-
-  /** Authenticates the policy, once; later keyholders only find an anchor that is behind. */
-  #load(): void {
-    this.#loadedLast = Date.now();
-    const work = this.#changes.exclusive(async () => {
-      if (this.#policy.loaded) return this.#policy.anchor();
-      await this.#policy.load();
-      this.#fleet.startEarly();
-      if (this.#policy.failures.length > 0) return this.#alarm();
-      await this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf));
-    });
-    this.#attempt(
-      work.then(async () => {
-        if (this.#policy.failures.length === 0) await this.#proxyAuthority.ensure();
-      }),
-    );
-  }
-
-  /** Looks whether somebody else has written to the store, and refuses everything where they have. */
-  #watch(): void {
-    if (!this.#policy.loaded) {
-      if (this.#keyholder.info && Date.now() - this.#loadedLast > LOAD_AGAIN_MS) this.#load();
-      return;
-    }
-    if (!this.#changes.idle) return; // every change looks for itself
-    this.#attempt(this.#changes.exclusive(() => this.#recheck()));
-  }
-
-  async #recheck(always = false): Promise<void> {
-    if (await this.#policy.recheck(always)) await this.#announceIntegrity();
-  }
-
-  async #announceIntegrity(): Promise<void> {
-    await Promise.all([this.#publish(), this.#alarm()]);
   }
 
   async #publish(): Promise<void> {
@@ -264,49 +233,9 @@ export class Vault {
     this.#tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   }
 
-  async #alarm(): Promise<void> {
-    const { failures } = this.#policy;
-    const what =
-      failures.length > 0 ? `integrity_failed: ${describeFailures(failures)}` : 'integrity restored';
-    process.stderr.write(`sallyport: ${what}\n`);
-    const rows = failures.map(({ table, id }) => `${table}/${id}`).join(' ');
-    await this.#ledger.record('alarm', 'integrity', failures.length > 0 ? 'integrity_failed' : 'ok', {
-      what,
-      rows,
-    });
-  }
-
   async #kill(name: string, reason: string): Promise<void> {
     await this.#supervisor.kill(name, reason);
     await this.#ledger.record('process', 'kill', name, { reason });
-  }
-
-  async #status() {
-    const { failures } = this.#policy;
-    const { listen, tlsListen } = this.#start.worker;
-    return {
-      version: this.#version,
-      isolation: this.#start.isolation,
-      proxy: url('http', listen),
-      proxyTls: tlsListen && url('https', tlsListen),
-      processes: await this.#supervisor.processes(),
-      hsm: await this.#keyholder.status(),
-      integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
-      workers: this.#fleet.status(),
-      revision: this.#compiler.revision,
-    };
-  }
-
-  #attempt(work: Promise<unknown>): void {
-    work.catch((error: unknown) => this.#report(error));
-  }
-
-  /** What goes wrong by the clock goes wrong often: the same line is not repeated. */
-  #report(error: unknown): void {
-    const line = error instanceof Error ? error.message : String(error);
-    if (line === this.#reported) return;
-    this.#reported = line;
-    process.stderr.write(`sallyport: ${line}\n`);
   }
 }
 
@@ -320,19 +249,4 @@ function exchangerSettings({
   ownListeners,
 }: Start['worker']): ExchangeRequest['settings'] {
   return { upstreamCa, systemCa, upstreamResolve, upstreamAllow, upstreamProxy, ownListeners };
-}
-
-function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {
-  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
-}
-
-async function listenOn(app: FastifyInstance, where: { host: string; port: number } | { path: string }) {
-  try {
-    await app.listen(where);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new SallyportError('address_in_use', `The vault cannot listen (${why}): choose another address.`, {
-      cause,
-    });
-  }
 }

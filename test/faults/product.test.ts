@@ -41,7 +41,7 @@ const FAULTS: readonly Fault[] = [
     provoke: (product) => product.shim.control('delay C_DecryptInit 30000'),
     answeredWithinMs: 7_000,
     status: /keyholder|did not answer/,
-    log: /killing keyholder-\d+: its HSM did not answer "unwrap" within 5000 ms/,
+    log: /killing keyholder-1-\d+: its HSM did not answer "unwrap" within 5000 ms/,
     mend: recover,
     backWithinMs: 20_000,
   },

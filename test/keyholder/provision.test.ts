@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type pkcs11 from 'pkcs11js';
 import t from 'tap';
 import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { readAnchor, writeAnchor } from '../../src/keyholder/anchor.ts';
 import { createToken } from '../../src/keyholder/create-token.ts';
 import { generateHmacKey } from '../../src/keyholder/generate.ts';
 import { existingKeys } from '../../src/keyholder/key-objects.ts';
@@ -59,6 +60,24 @@ t.test('keys are made in a token that is there, unless one of ours is in it', as
   open.lib.C_DestroyObject(open.session, stray);
   open.close();
   t.equal(runProvision(hsm, { args: [] }).status, 0);
+});
+
+t.test('an anchor whose keys are gone does not bind what comes next', async (t) => {
+  const hsm = makeSoftHsm('left');
+  t.teardown(() => hsm.remove());
+  useHere(hsm);
+  const module = loadModule(hsm.module);
+  withDescriptor(hsm.pinFile, (pin) => createToken(module, 'left', pin));
+  const place = { module: hsm.module, token: 'left', serial: undefined };
+  const open = withDescriptor(hsm.pinFile, (pin) => openToken(module, place, pin));
+  t.teardown(() => open.close());
+  writeAnchor(open, Buffer.from('of an earlier installation'));
+  const stray = generateHmacKey(open, { label: 'sallyport-mac', id: Buffer.of(1), stored: true });
+  t.equal(code(runProvision(hsm, { args: [] }).output), 'already_exists');
+  t.equal(String(readAnchor(open)), 'of an earlier installation', 'it stays where a key is there still');
+  open.lib.C_DestroyObject(open.session, stray);
+  t.equal(runProvision(hsm, { args: [] }).status, 0);
+  t.equal(readAnchor(open), undefined);
 });
 
 t.test('what fails halfway leaves no key behind', async (t) => {

@@ -19,6 +19,16 @@ export class Control {
 
   /** The reply's JSON. Rejects where the vault refuses, or is not there. */
   async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const response = await this.open(method, path, body);
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk);
+    const text = Buffer.concat(chunks).toString();
+    if (response.statusCode !== 200) throw new Error(`${method} ${path}: ${response.statusCode} ${text}`);
+    return text === '' ? null : JSON.parse(text);
+  }
+
+  /** The reply, its body unread. */
+  open(method: string, path: string, body?: unknown): Promise<IncomingMessage> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const headers = body === undefined ? {} : { 'content-type': 'application/json' };
     const sent = request(
@@ -27,12 +37,7 @@ export class Control {
     );
     sent.on('error', reject);
     sent.end(body === undefined ? undefined : JSON.stringify(body));
-    const response = await promise;
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk);
-    const text = Buffer.concat(chunks).toString();
-    if (response.statusCode !== 200) throw new Error(`${method} ${path}: ${response.statusCode} ${text}`);
-    return text === '' ? null : JSON.parse(text);
+    return promise;
   }
 
   /** Seals and sets the one secret field of a service. */

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -76,6 +77,15 @@ export interface Overrides {
   readonly label?: string;
   readonly pinFile?: string;
   readonly args?: readonly string[];
+}
+
+/** The token that `init` has made in the data folder `data`. */
+export function tokenOf(data: string, pinFile: string): SoftHsm {
+  const folder = join(data, 'token');
+  const pin = readFileSync(pinFile, 'latin1').trim();
+  const tokens = join(folder, 'tokens');
+  const remove = (): void => {}; // its folder is another's
+  return { folder, tokens, module: softHsmModule(), label: 'sallyport', pin, pinFile, remove };
 }
 
 /** Runs the provisioning entry; by default it creates the token too. Returns its one JSON document. */

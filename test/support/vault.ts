@@ -148,6 +148,8 @@ export class TestVault {
       api: { host: '127.0.0.1', port: 0 },
       authorityKeys,
       keepVersions: 2,
+      keyholders: 1,
+      previousJournal: null,
       isolation: 'none',
       secrets: [],
       worker: {

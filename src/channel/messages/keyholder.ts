@@ -7,6 +7,7 @@ import { z } from 'zod';
  * | info         |                            |                         | header: KeyholderInfo
  * | wrap         | DEK, AAD                   | wrapped DEK             | header: { kek } (its label, e.g. "kek-1")
  * | unwrap       | wrapped DEK, AAD           | DEK                     |
+ * | rewrap       | wrapped DEK, AAD, … (pairs) | the same DEKs wrapped with `to`, in order |
  * | sign         | message                    | ECDSA P-256/SHA-256 signature, 64 bytes r‖s (audit key) |
  * | mac          | message, message, …        | HMAC-SHA-256 each, 32 bytes (MAC key) |
  * | agree        | uncompressed P-256 point   | 32-byte x coordinate of ECDH with the intake key |
@@ -25,6 +26,8 @@ import { z } from 'zod';
  * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
  * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
  * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever.
+ * `rewrap` takes DEKs from the KEK `from` to the KEK `to`, so many of them at once as `MAX_REWRAPPED`; no DEK leaves the
+ * keyholder for it.
  * `health` is answered whatever state the HSM is in, without asking it.
  *
  * Failures: hsm_unavailable (device, session, module), hsm_refused (wrong AAD, tampered wrap, invalid point),
@@ -34,6 +37,7 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('info') }),
   z.strictObject({ verb: z.literal('wrap') }),
   z.strictObject({ verb: z.literal('unwrap'), kek: z.string() }),
+  z.strictObject({ verb: z.literal('rewrap'), from: z.string(), to: z.string() }),
   z.strictObject({ verb: z.literal('sign') }),
   z.strictObject({ verb: z.literal('mac') }),
   z.strictObject({ verb: z.literal('agree') }),
@@ -47,6 +51,8 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('retire'), kek: z.string() }),
   z.strictObject({ verb: z.literal('health') }),
 ]);
+/** DEKs in one `rewrap`. */
+export const MAX_REWRAPPED = 1_000;
 export type KeyholderRequest = z.infer<typeof KeyholderRequest>;
 
 export const KeyholderInfo = z.strictObject({

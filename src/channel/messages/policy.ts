@@ -5,6 +5,11 @@ export const Injection = z.discriminatedUnion('in', [
   /** `value` is a template: text with `{field}` placeholders, filled from the credential's fields as bytes. */
   z.strictObject({ in: z.literal('header'), name: z.string(), value: z.string() }),
   z.strictObject({ in: z.literal('basic'), username: z.string(), password: z.string() }),
+  /**
+   * The request is signed anew (AWS Signature Version 4) with a key of the day, region and service, which the vault
+   * derives. `placeholder`: the access key that agents sign with; what is presigned with another one is refused.
+   */
+  z.strictObject({ in: z.literal('sigv4'), placeholder: z.string().nullable() }),
   /** A kind that this version cannot perform: the request is refused with `injection_unsupported`. */
   z.strictObject({ in: z.literal('unsupported'), kind: z.string() }),
 ]);

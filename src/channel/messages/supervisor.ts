@@ -14,6 +14,12 @@ export const VaultStart = z.strictObject({
   secrets: z.array(WorkerSecret),
   /** How many versions of a credential keep their sealed value, the current one included. */
   keepVersions: z.number().int().min(1),
+  /** Where the journal of the vault before this one ends; null where there is none. */
+  previousJournal: z
+    .strictObject({ file: z.string(), link: z.number().int().min(1), hash: z.string() })
+    .nullable(),
+  /** How many keyholders there will be. */
+  keyholders: z.number().int().min(1),
   /** Where the keys of new authorities are: see src/vault/authorities/root-keys.ts. */
   authorityKeys: z.enum(['wrapped', 'hsm']),
   /** How serve was told to isolate, for `status`. */

@@ -2,7 +2,6 @@ import type { Rule } from '../../channel/messages/policy.ts';
 import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { splitPath } from '../http/target.ts';
-import { compileInjection } from '../injection/registry.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
 import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
@@ -10,10 +9,14 @@ import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
 import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
+import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
 import { Preparation, type Preparing } from './preparation.ts';
 import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
+import { outgoingInjection } from './signing.ts';
+
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /**
  * One request and its answer: prepared (rule, secret, connection, record), and only then forwarded; its body goes one
@@ -30,6 +33,8 @@ export class Exchange implements Preparing {
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
+  /** Where the head says its hash: the body is read to its end first. */
+  #collected: CollectedBody | undefined;
   #bytesUp = 0;
   #bodyBroken = false;
   #over = false;
@@ -73,7 +78,7 @@ export class Exchange implements Preparing {
 
   /** Whether bytes of the body can go on now. */
   get takesBody(): boolean {
-    return this.wantsBody && this.#relay !== undefined;
+    return this.wantsBody && (this.#relay !== undefined || this.#collected !== undefined);
   }
 
   start(): void {
@@ -82,13 +87,22 @@ export class Exchange implements Preparing {
 
   forward(rule: Rule, lease: Lease, upstream: UpstreamConnection): void {
     const { head, tunnel } = this;
+    const { signing } = this.#preparation;
+    if (signing && signing.payload.hash === undefined && !this.#collected?.hash) return this.#collect();
     let bytes: Buffer;
     let relay: Relay;
     try {
       if (head.connection.length > 0) this.accept = webSocketAccept(head);
-      const injection = compileInjection(rule.inject);
+      const { injection, target } = outgoingInjection(
+        tunnel,
+        head,
+        rule,
+        signing,
+        lease,
+        this.#collected?.hash,
+      );
       const upgrade = this.accept !== undefined;
-      bytes = outgoingHead(tunnel, head, injection, lease, upstream, this.searched, upgrade);
+      bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
     } catch (error) {
       return this.fail(asSallyportError(error));
@@ -97,15 +111,38 @@ export class Exchange implements Preparing {
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
     writeAndWipe(upstream.socket, bytes);
+    const body = this.#collected?.take();
+    if (body) upstream.socket.write(body);
+    this.#bytesUp += body?.length ?? 0;
     this.#moved();
     if (this.wantsBody) tunnel.continue();
     else tunnel.watchEnd();
+  }
+
+  /** Reads the body, whose hash is to stand in the head, before anything is sent. */
+  #collect(): void {
+    this.#collected = new CollectedBody();
+    this.#body?.moved(performance.now());
+    if (this.head.expectContinue) this.tunnel.write(Buffer.from(CONTINUE));
+    this.tunnel.continue();
+  }
+
+  #collectFrom(body: RequestBody, collected: CollectedBody, chunk: Buffer, at: number): number {
+    try {
+      const end = collected.read(body, chunk, at);
+      if (body.done) setImmediate(() => this.#preparation.resume());
+      return end;
+    } catch (error) {
+      this.#bodyBroke(asSallyportError(error));
+      return chunk.length;
+    }
   }
 
   /** Passes on the body's bytes in `chunk` from `at`, framing kept; returns the offset after them. */
   forwardBody(chunk: Buffer, at: number): number {
     const { upstream } = this.#preparation;
     const body = this.#body;
+    if (body && this.#collected && !this.#relay) return this.#collectFrom(body, this.#collected, chunk, at);
     if (!upstream || !body) return chunk.length;
     let end: number;
     try {
@@ -246,6 +283,7 @@ export class Exchange implements Preparing {
     this.#preparation.complete(status, error, this.#bytesUp, this.#relay?.bytesDown ?? 0);
     this.#relay?.destroy();
     this.#preparation.end();
+    this.#collected?.drop();
     then();
   }
 }

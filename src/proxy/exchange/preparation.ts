@@ -10,6 +10,7 @@ import { decide, holdsStill } from './decision.ts';
 import { fetchSecret, hotSecret, replacedAgain, upstreamKey } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
+import { type Signing, signingOf } from './signing.ts';
 
 /** How often a credential may be replaced while one request is prepared. */
 const MAX_DECISIONS = 3;
@@ -50,6 +51,8 @@ export class Preparation {
   #decisions = 0;
   #over = false;
   upstream: UpstreamConnection | undefined;
+  /** What the request is signed for, where its rule signs. */
+  signing: Signing | undefined;
   /** The record's id. */
   record: number | undefined;
 
@@ -75,7 +78,8 @@ export class Preparation {
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
       this.#rule = rule;
       this.#body?.admit(rule);
-      this.#lease = hotSecret(worker, rule);
+      this.signing = signingOf(this.#side, this.#head, rule);
+      this.#lease = hotSecret(worker, rule, this.signing);
       this.upstream = worker.stages.pool.takeIdle(upstreamKey(this.#side, this.#head, rule));
       if (this.#lease && this.upstream) this.#commit(rule);
       else void this.#fetch(rule);
@@ -96,6 +100,11 @@ export class Preparation {
     if (!rule || revision === this.#revision) return false;
     this.#revision = revision;
     return !holdsStill(rule, this.#side, this.#head, this.#path);
+  }
+
+  /** Goes on where `forward` had something to wait for: all is looked at again. */
+  resume(): void {
+    if (this.#rule && !this.#over) this.#confirm(this.#rule);
   }
 
   /**
@@ -145,7 +154,8 @@ export class Preparation {
   async #fetch(rule: Rule): Promise<void> {
     this.#side.watchEndLater();
     const [leased, opened] = await Promise.allSettled([
-      this.#lease ?? fetchSecret(this.#side, rule, { method: this.#head.method, path: this.#path }),
+      this.#lease ??
+        fetchSecret(this.#side, rule, { method: this.#head.method, path: this.#path }, this.signing),
       this.upstream ?? this.#open(rule),
     ]);
     if (leased.status === 'fulfilled') this.#lease = leased.value;

@@ -31,6 +31,11 @@ export class RequestBody {
     return this.#reader?.done ?? false;
   }
 
+  /** Start/end pairs of what is content in the chunk read last. */
+  get ranges(): readonly number[] {
+    return this.#reader?.ranges ?? [];
+  }
+
   /** Holds it to the limits of `rule`. Throws content_too_large where its length alone is beyond them. */
   admit(rule: Rule): void {
     const { limits } = this.#worker.settings;

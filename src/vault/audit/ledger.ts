@@ -32,9 +32,9 @@ export class Ledger {
     await this.#journal.flushed();
   }
 
-  /** Writes down a worker's newest link. Resolves once it is in the file. */
-  async head(file: string, head: Head): Promise<void> {
-    this.#journal.append({ type: 'head', time: timestamp(), file, ...head });
+  /** Writes down the newest link of another journal. Resolves once it is in the file. */
+  async head(file: string, { link, hash }: Head): Promise<void> {
+    this.#journal.append({ type: 'head', time: timestamp(), file, link, hash });
     await this.#journal.flushed();
   }
 

@@ -1,16 +1,13 @@
 import { SallyportError } from '../../errors.ts';
-import type { PolicyRow } from '../../store/schema.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { PolicyState } from '../policy/state.ts';
-import { rewrapped, wrappings } from './wrapping.ts';
+import { Rewrapper } from './rewrapper.ts';
+import { isCurrent, outdated, type Wrapping, wrappings } from './wrapping.ts';
 
 /** Rows in one transaction: other changes wait for about a tenth of a second. */
 const BATCH = 250;
-/** How many DEKs are on their way to the keyholder at once. */
-const AT_ONCE = 25;
 
 export interface Progress {
   /** Label of the KEK that DEKs are wrapped with now. */
@@ -29,6 +26,7 @@ export class Rotation {
   readonly #changes: Changes;
   readonly #keyholder: KeyholderClient;
   readonly #ledger: Ledger;
+  readonly #rewrapper: Rewrapper;
   #running = false;
 
   constructor(policy: Policy, changes: Changes, keyholder: KeyholderClient, ledger: Ledger) {
@@ -36,13 +34,14 @@ export class Rotation {
     this.#changes = changes;
     this.#keyholder = keyholder;
     this.#ledger = ledger;
+    this.#rewrapper = new Rewrapper(keyholder);
   }
 
   /**
    * Makes a new KEK, unless DEKs are still wrapped with an older one than the newest (a rotation that was
    * interrupted: it is finished), and rewraps every DEK in batches, each of which is stored and anchored before the
    * next begins. Yields after each. Where the caller stops, the rest waits for the next call. Throws already_running,
-   * integrity_failed, hsm_unavailable, store_unavailable, journal_unavailable.
+   * integrity_failed, hsm_unavailable, hsm_refused, store_unavailable, journal_unavailable.
    */
   async *rotate(): AsyncGenerator<Progress> {
     if (this.#running)
@@ -50,14 +49,17 @@ export class Rotation {
     this.#running = true;
     try {
       const kek = await this.#changes.exclusive(() => this.#begin());
-      const total = outdated(this.#policy.state, kek).length;
+      let left = outdated(this.#policy.state, kek);
+      const total = left.length;
       let done = 0;
       yield { kek, done, total };
-      for (;;) {
-        const count = await this.#changes.exclusive(() => this.#batch(kek));
-        if (count === 0) break;
-        done += count;
-        yield { kek, done, total: Math.max(total, done) };
+      while (left.length > 0) {
+        for (let at = 0; at < left.length; at += BATCH) {
+          const batch = left.slice(at, at + BATCH);
+          done += await this.#changes.exclusive(() => this.#batch(kek, batch));
+          yield { kek, done, total: Math.max(total, done) };
+        }
+        left = outdated(this.#policy.state, kek); // a row that was replaced meanwhile
       }
       await this.#ledger.record('admin', 'hsm.rotated', kek, { rewrapped: done });
     } finally {
@@ -65,8 +67,15 @@ export class Rotation {
     }
   }
 
-  /** Destroys an old KEK. Throws invalid_argument where a row still needs it, and what the keyholder answers. */
+  /**
+   * Destroys an old KEK, once what is being opened with it is open. Throws invalid_argument where a row still needs it,
+   * already_running during a rotation, and what the keyholder answers.
+   */
   retire(kek: string): Promise<void> {
+    if (this.#running) {
+      const message = `A rotation is under way, which may still need ${kek}: wait until it is done.`;
+      return Promise.reject(new SallyportError('already_running', message));
+    }
     return this.#changes.exclusive(async () => {
       this.#policy.requireSound(); // a row that failed is not counted below
       const using = [...wrappings(this.#policy.state)].filter((each) => each.kek === kek).length;
@@ -74,6 +83,7 @@ export class Rotation {
         const message = `${using} ${using === 1 ? 'row is' : 'rows are'} still wrapped with ${kek}: run \`sallyport hsm rotate\` first.`;
         throw new SallyportError('invalid_argument', message);
       }
+      await this.#keyholder.unused(kek); // releases that began before their row was rewrapped
       await this.#ledger.record('admin', 'hsm.retire', kek);
       await this.#keyholder.retire(kek);
       await this.#keyholder.refresh();
@@ -90,28 +100,15 @@ export class Rotation {
     return kek;
   }
 
-  /** Rewraps some; answers how many, 0 where none is left. */
-  async #batch(kek: string): Promise<number> {
-    const { state } = this.#policy;
-    // One of a row at a time: each makes a whole new row.
-    const perRow = new Map(outdated(state, kek).map((each) => [each.row, each]));
-    const batch = [...perRow.values()].slice(0, BATCH);
-    if (batch.length === 0) return 0;
-    const rows: PolicyRow[] = [];
-    for (let at = 0; at < batch.length; at += AT_ONCE) {
-      const some = batch.slice(at, at + AT_ONCE);
-      const settled = await Promise.allSettled(some.map((each) => rewrapped(this.#keyholder, each)));
-      for (const each of settled) {
-        if (each.status === 'rejected') throw each.reason;
-        rows.push(each.value);
-      }
-    }
+  /** Rewraps those of `batch` whose row is still the one in force; answers how many. */
+  async #batch(kek: string, batch: readonly Wrapping[]): Promise<number> {
+    const current = batch.filter((each) => isCurrent(this.#policy.state, each));
+    // One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then.
+    const perRow = new Map(current.map((each) => [each.entry.row, each]));
+    const rows = await this.#rewrapper.rewrap([...perRow.values()], kek);
+    if (rows.length === 0) return 0;
     await this.#policy.commit(rows);
     await this.#policy.anchor();
     return rows.length;
   }
-}
-
-function outdated(state: PolicyState, kek: string) {
-  return [...wrappings(state)].filter((each) => each.kek !== kek);
 }

@@ -1,20 +1,19 @@
 import { readNames } from '../../store/columns.ts';
 import type { PolicyRow } from '../../store/schema.ts';
 import { credentialBinding, rootKeyBinding } from '../credentials/binding.ts';
-import type { KeyholderClient, WrappedKey } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 
 /** A row that holds a wrapped DEK, whatever it is of. */
 export interface Wrapping {
   /** The row that it is in, which can hold two. */
-  readonly row: object;
+  readonly entry: PolicyRow;
   /** Label of the KEK. */
   readonly kek: string;
   readonly dek: Buffer;
   /** The additional data that the DEK is wrapped under. */
   binding(): Buffer;
-  /** The row with another wrapping of the same DEK. */
-  with(wrapped: WrappedKey): PolicyRow;
+  /** The row with the same DEK wrapped with another KEK. */
+  with(dek: Buffer, kek: string): PolicyRow;
 }
 
 /** Every wrapped DEK in the store: of credential versions that are kept, and of agents' and the proxy's authorities. */
@@ -24,58 +23,57 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     const { dek, kek } = row;
     if (!dek || kek === null) continue;
     yield {
-      row,
+      entry: { table: 'credential_versions', row },
       kek,
       dek,
       binding: () => versionBinding(state, row.credential, row.version, row.secret_fields),
-      with: (to) => ({ table: 'credential_versions', row: { ...row, dek: to.wrapped, kek: to.kek } }),
+      with: (dek, kek) => ({ table: 'credential_versions', row: { ...row, dek, kek } }),
     };
   }
   for (const row of rows.agents) {
     const { root_key_dek: dek, root_key_kek: kek, root_certificate: certificate } = row;
     if (!dek || kek === null || !certificate) continue;
     yield {
-      row,
+      entry: { table: 'agents', row },
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
-      with: (to) => ({ table: 'agents', row: { ...row, root_key_dek: to.wrapped, root_key_kek: to.kek } }),
+      with: (dek, kek) => ({ table: 'agents', row: { ...row, root_key_dek: dek, root_key_kek: kek } }),
     };
   }
   for (const row of rows.agents) {
     const { old_root_key_dek: dek, old_root_key_kek: kek, old_root_certificate: certificate } = row;
     if (!dek || kek === null || !certificate) continue;
     yield {
-      row,
+      entry: { table: 'agents', row },
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
-      with: (to) => ({
+      with: (dek, kek) => ({
         table: 'agents',
-        row: { ...row, old_root_key_dek: to.wrapped, old_root_key_kek: to.kek },
+        row: { ...row, old_root_key_dek: dek, old_root_key_kek: kek },
       }),
     };
   }
   for (const row of rows.authorities) {
     yield {
-      row,
+      entry: { table: 'authorities', row },
       kek: row.key_kek,
       dek: row.key_dek,
       binding: () => rootKeyBinding(row.id, row.certificate),
-      with: (to) => ({ table: 'authorities', row: { ...row, key_dek: to.wrapped, key_kek: to.kek } }),
+      with: (dek, kek) => ({ table: 'authorities', row: { ...row, key_dek: dek, key_kek: kek } }),
     };
   }
 }
 
-/** The row with its DEK wrapped by the newest KEK. Throws hsm_unavailable, hsm_refused. */
-export async function rewrapped(keyholder: KeyholderClient, wrapping: Wrapping): Promise<PolicyRow> {
-  const aad = wrapping.binding();
-  const dek = await keyholder.unwrap(wrapping.dek, aad, wrapping.kek);
-  try {
-    return wrapping.with(await keyholder.wrap(dek, aad));
-  } finally {
-    dek.fill(0);
-  }
+/** Those that are not wrapped with `kek`. */
+export function outdated(state: PolicyState, kek: string): Wrapping[] {
+  return [...wrappings(state)].filter((each) => each.kek !== kek);
+}
+
+/** Whether the row is still in force as it was: rows are replaced, never changed. */
+export function isCurrent(state: PolicyState, { entry }: Wrapping): boolean {
+  return state.current(entry) === entry.row;
 }
 
 function versionBinding(state: PolicyState, id: string, version: number, secretFields: string): Buffer {

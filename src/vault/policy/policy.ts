@@ -1,23 +1,20 @@
 import { SallyportError } from '../../errors.ts';
-import { openReadOnly, type Store, unavailable } from '../../store/open.ts';
-import { hasOwnSchema, readPolicy } from '../../store/read.ts';
-import { type AgentsTable, eachRow, type PolicyRow, type PolicyRows } from '../../store/schema.ts';
+import { type Store, unavailable } from '../../store/open.ts';
+import { readOwnPolicy } from '../../store/read.ts';
+import { eachRow, type PolicyRow } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
 import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead } from '../integrity/anchor.ts';
+import { branchCounter, newestRow } from '../integrity/branch.ts';
 import { StateDigest } from '../integrity/digest.ts';
 import { encodeRow } from '../integrity/encode.ts';
 import { checkHead } from '../integrity/head.ts';
 import { FOREIGN_SCHEMA, headOf, type Inspection, inspect } from '../integrity/inspect.ts';
-import { authenticate, compare, describeFailures, type Failure, rowKey } from '../integrity/verify.ts';
+import { rereadStore } from '../integrity/reread.ts';
+import { authenticate, type Failure, rowKey } from '../integrity/verify.ts';
 import { StoreWatch } from '../integrity/watch.ts';
 import type { KeyholderClient } from '../keyholder.ts';
+import { Findings } from './findings.ts';
 import { PolicyState } from './state.ts';
-
-/**
- * How far accepting a state takes the counter: beyond what any state of the branch left behind can have, also of one
- * that the anchor does not know of (a restored token's). None of them is then taken for a later one.
- */
-const BRANCH_STEP = 1_000_000;
 
 /**
  * The policy and its truthfulness (promise 8). It is read and authenticated once; from then on it is served from
@@ -29,16 +26,12 @@ export class Policy {
   readonly #keyholder: KeyholderClient;
   readonly #watch: StoreWatch;
   readonly #digest = new StateDigest();
+  /** What is wrong with the store. */
+  readonly findings = new Findings();
   #state: PolicyState | undefined;
   #head: StateHead = { counter: 0, digest: '' };
   /** The anchor still names an earlier state. */
   #behind = false;
-  #found: readonly Failure[] = [];
-  /** The one among them that says that the state as a whole is not the anchored one. */
-  #strayed: Failure | undefined;
-  #compared: readonly Failure[] = [];
-  #confined = true;
-  #suspectAgents: readonly AgentsTable[] = [];
 
   constructor(store: Store, keyholder: KeyholderClient) {
     this.#store = store;
@@ -71,37 +64,25 @@ export class Policy {
   }
 
   get failures(): readonly Failure[] {
-    return [...this.#found, ...this.#compared];
+    return this.findings.all;
   }
 
-  /** Set where more is wrong than single sealed values: nothing is trusted then. One sentence. */
+  /** See Findings. */
   get integrity(): string | null {
-    return this.#confined && this.#compared.length === 0 ? null : describeFailures(this.failures);
-  }
-
-  /** Agents whose rows failed, so that they can be refused by name. */
-  get suspectAgents(): readonly AgentsTable[] {
-    return this.#suspectAgents;
-  }
-
-  /** What is wrong with a row that is not served because it failed; undefined where nothing is known of it. */
-  failureOf(table: Failure['table'], id: string): Failure | undefined {
-    return this.#found.find((failure) => failure.table === table && failure.id === id);
+    return this.findings.integrity;
   }
 
   /** Throws integrity_failed where anything in the store is not what the vault wrote. */
   requireSound(): void {
-    const failures = this.failures;
-    if (failures.length > 0) throw new SallyportError('integrity_failed', describeFailures(failures));
+    this.findings.requireSound();
   }
 
   /** Reads and authenticates everything. Throws hsm_unavailable, store_unavailable; failures are kept, not thrown. */
   async load(): Promise<void> {
     this.#watch.seen();
-    const rows = await this.#read();
+    const rows = await readOwnPolicy(this.#store);
     if (!rows) {
-      this.#found = [FOREIGN_SCHEMA];
-      this.#confined = false;
+      this.findings.found([FOREIGN_SCHEMA], undefined, []);
       this.#state = new PolicyState();
       return;
     }
@@ -110,22 +91,11 @@ export class Policy {
     this.#head = headOf(rows, this.#digest);
     const { failure, behind } = await checkHead(this.#store, this.#keyholder, this.#head, all.length === 0);
     if (behind) await this.#writeAnchor();
-    this.#strayed = failure;
-    this.#found = [...failed.values(), ...(failure ? [failure] : [])];
-    this.#confined = this.#found.every(({ table }) => table === 'credential_versions');
-    this.#suspectAgents = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
+    const suspects = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
+    this.findings.found([...failed.values()], failure, suspects);
     const state = new PolicyState();
     for (const entry of all) if (!failed.has(entry.row)) state.put(entry);
     this.#state = state;
-  }
-
-  /** The rows, or undefined where the tables are not ours to be read. Throws store_unavailable. */
-  async #read(): Promise<PolicyRows | undefined> {
-    try {
-      return (await hasOwnSchema(this.#store.db)) ? await readPolicy(this.#store.db) : undefined;
-    } catch (cause) {
-      throw unavailable(this.#store.path, cause);
-    }
   }
 
   /**
@@ -146,13 +116,14 @@ export class Policy {
       entry.row.mac = macs[index] ?? entry.row.mac;
       return [rowKey(entry), entry.row.mac];
     });
-    const next = { counter, digest: this.#digest.preview(counter, pairs).toString('hex') };
+    const draft = this.#digest.draft(pairs);
+    const next = { counter, digest: draft.at(counter).toString('hex') };
     const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next)]);
     await writeRows(this.#store.db, entries, { ...next, mac }).catch((cause: unknown) => {
       throw unavailable(this.#store.path, cause);
     });
     this.#watch.wrote();
-    this.#digest.put(pairs);
+    draft.take();
     this.#head = next;
     this.#behind = true;
     for (const entry of entries) state.put(entry);
@@ -166,27 +137,17 @@ export class Policy {
    */
   async accept(digest: string): Promise<StateHead> {
     const state = this.state;
-    if (this.#compared.length > 0 || this.#found.some((failure) => failure !== this.#strayed))
-      this.requireSound(); // rows that nobody signed, or a file exchanged under a running vault, are not for accepting
+    const strayed = this.findings.strayedOnly; // rows that nobody signed, or a file exchanged meanwhile, are not for accepting
     if (digest !== this.#head.digest) {
       const message = `The digest given is not that of the database (${this.#head.digest}, state ${this.#head.counter}): look again with \`sallyport integrity check\`.`;
       throw new SallyportError('invalid_argument', message);
     }
-    if (!this.#strayed) return this.#head;
-    const rows = [...eachRow(state.rows())];
-    const newest = rows.find(({ row }) => row.generation === this.#head.counter);
-    if (!newest) {
-      const message =
-        'The database is empty, which the HSM knows it was not: restore a backup, or begin anew with `sallyport init`.';
-      throw new SallyportError('integrity_failed', message);
-    }
+    if (!strayed) return this.#head;
+    const entry = newestRow(state.rows(), this.#head.counter);
     const anchored = decodeAnchor((await this.#keyholder.readAnchor()) ?? Buffer.alloc(0))?.counter ?? 0;
-    const entry = copyOf(newest);
-    await this.#write(state, [entry], Math.max(anchored, this.#head.counter) + BRANCH_STEP);
+    await this.#write(state, [entry], branchCounter(this.#head.counter, anchored));
     await this.#writeAnchor();
-    this.#strayed = undefined;
-    this.#found = [];
-    this.#confined = true;
+    this.findings.accepted();
     return this.#head;
   }
 
@@ -223,31 +184,7 @@ export class Policy {
     const state = this.#state;
     if (!state || !(always || this.#watch.touched())) return false;
     this.#watch.seen();
-    const before = describeFailures(this.#compared);
-    this.#compared = await this.#compare(state.rows());
-    return describeFailures(this.#compared) !== before;
+    const failures = await rereadStore(this.#store.path, state.rows());
+    return this.findings.compared(failures.filter(({ table, id }) => !this.findings.failureOf(table, id)));
   }
-
-  async #compare(known: PolicyRows): Promise<Failure[]> {
-    try {
-      const fresh = await openReadOnly(this.#store.path);
-      try {
-        if (!(await hasOwnSchema(fresh.db))) return [FOREIGN_SCHEMA];
-        const failures = compare(known, await readPolicy(fresh.db));
-        return failures.filter((failure) => !this.failureOf(failure.table, failure.id));
-      } finally {
-        fresh.close();
-      }
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      return [{ table: 'state', id: '*', reason: `The database cannot be read back (${why})` }];
-    }
-  }
-}
-
-/** A row that may be signed anew while the one in force stays as it is. */
-function copyOf(entry: PolicyRow): PolicyRow {
-  const copy: PolicyRow = { ...entry };
-  Object.assign(copy, { row: { ...entry.row } });
-  return copy;
 }

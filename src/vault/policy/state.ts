@@ -33,6 +33,16 @@ export class PolicyState {
     else this.#versions.set(versionKey(entry.row.credential, entry.row.version), entry.row);
   }
 
+  /** The row in force in the place of `entry`'s. */
+  current(entry: PolicyRow): PolicyRow['row'] | undefined {
+    if (entry.table === 'agents') return this.#agents.get(entry.row.id);
+    if (entry.table === 'authorities') return this.#authorities.get(entry.row.id);
+    if (entry.table === 'services') return this.#services.get(entry.row.id);
+    if (entry.table === 'credentials') return this.#credentials.get(entry.row.id);
+    if (entry.table === 'grants') return this.#grants.get(entry.row.id);
+    return this.#versions.get(versionKey(entry.row.credential, entry.row.version));
+  }
+
   rows(): PolicyRows {
     return {
       agents: [...this.#agents.values()],

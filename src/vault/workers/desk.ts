@@ -9,7 +9,8 @@ import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts
 import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
-import { openInjected } from '../credentials/release.ts';
+import { openInjected, type ReleasedField } from '../credentials/release.ts';
+import { checkSigningScope, openSigningKey } from '../credentials/signing-key.ts';
 import type { AccessTokens, ReleasedToken } from '../exchange/tokens.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -112,11 +113,10 @@ export class Desk {
         return requireRight(agent, this.#parts.compiler.grant(message.rule), message);
       };
       const { compiled, row } = right();
-      const { service, credential, rule } = compiled;
       const made = await this.#token(compiled, row, message);
-      const released = made ? [{ name: made.name, secret: true, value: made.value }] : [];
+      const released: ReleasedField[] = made ? [{ name: made.name, secret: true, value: made.value }] : [];
       try {
-        released.push(...(await openInjected(this.#parts.keyholder, service, credential, row, rule.inject)));
+        released.push(...(await this.#open(compiled, row, message)));
         await this.#released(worker, message, {});
         right(); // it may have been taken away while the HSM worked
       } catch (error) {
@@ -132,6 +132,23 @@ export class Desk {
         parts: released.map(({ value }) => value),
       };
     });
+  }
+
+  /** What the rule puts into requests or, where it signs them, the key for the scope that is asked for. */
+  #open(
+    { service, credential, rule }: CompiledGrant,
+    version: CredentialVersionsTable,
+    { scope, host }: SecretRequest,
+  ): Promise<ReleasedField[]> {
+    const { keyholder } = this.#parts;
+    const signs = rule.inject.some((inject) => inject.in === 'sigv4');
+    if (signs !== (scope !== undefined)) {
+      const message = 'The vault was asked for a secret in another way than its rule uses it.';
+      throw new SallyportError('channel_malformed', message);
+    }
+    if (!scope) return openInjected(keyholder, service, credential, version, rule.inject);
+    checkSigningScope(scope, host, rule.hosts);
+    return openSigningKey(keyholder, service, credential, version, scope);
   }
 
   /** What is made of the credential, where a worker gets that in its place. Throws as AccessTokens does. */
@@ -234,8 +251,9 @@ function facts(worker: string, message: Asked) {
   if (message.type === 'listener-leaf') return { worker };
   const { host, port } = message;
   if (message.type === 'leaf') return { worker, host, port };
-  const { rule, credential, version, request } = message;
-  return { worker, host, port, rule, credential, version, ...request };
+  const { rule, credential, version, request, scope } = message;
+  const signs = scope && { scope: `${scope.day}/${scope.region}/${scope.service}` };
+  return { worker, host, port, rule, credential, version, ...request, ...signs };
 }
 
 function denied(why: string): SallyportError {

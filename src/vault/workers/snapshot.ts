@@ -55,7 +55,7 @@ export class SnapshotCompiler {
       integrity: this.#policy.integrity,
       agents: [
         ...state.agents().map((agent) => ({ ...this.#agent(agent), integrity: null })),
-        ...this.#policy.suspectAgents.map((agent) => ({
+        ...this.#policy.findings.suspectAgents.map((agent) => ({
           ...this.#agent(agent),
           integrity: this.#suspicion(agent),
         })),
@@ -90,7 +90,7 @@ export class SnapshotCompiler {
   }
 
   #suspicion(agent: AgentsTable): string | null {
-    const failure = this.#policy.failureOf('agents', agent.id);
+    const failure = this.#policy.findings.failureOf('agents', agent.id);
     return failure ? describeFailures([failure]) : null;
   }
 
@@ -120,7 +120,7 @@ export class SnapshotCompiler {
     version: CredentialVersionsTable | undefined,
   ): Rule | undefined {
     const rowId = `${credential.id}/${credential.current_version}`;
-    const failure = this.#policy.failureOf('credential_versions', rowId);
+    const failure = this.#policy.findings.failureOf('credential_versions', rowId);
     const gone = failure ? describeFailures([failure]) : `The row ${rowId} of credential_versions is gone.`;
     try {
       const definition = state.definition(service);

@@ -1,0 +1,161 @@
+import type { Channel } from '../../channel/channel.ts';
+import { KeyholderHealth, KeyholderInfo, type KeyholderRequest } from '../../channel/messages/keyholder.ts';
+import { SallyportError } from '../../errors.ts';
+
+/** What `status` waits for a keyholder. */
+const STATUS_MS = 1_000;
+
+/** Takes what is answered while its parts are valid. */
+export type Take<T> = (header: unknown, parts: readonly Buffer[]) => T;
+
+/** One keyholder among those that `status` lists. */
+export interface KeyholderStatus {
+  readonly name: string;
+  readonly state: 'ok' | 'unavailable';
+  readonly error?: string;
+  readonly health?: KeyholderHealth;
+}
+
+/** One keyholder process, as the vault sees it, for as long as its channel is open. */
+export class Keyholder {
+  readonly name: string;
+  readonly #channel: Channel;
+  readonly #kill: (name: string, reason: string) => void;
+  /** What it said last of its HSM, and when that was asked for: see Keyholders. */
+  #info: KeyholderInfo | undefined;
+  #asOf = -1;
+  /** What keeps it from being used. */
+  #problem: SallyportError | undefined;
+  #pending = 0;
+  /** Keys are being made, which takes long: that others wait for it is no sign that it hangs. */
+  #making = false;
+
+  constructor(name: string, channel: Channel, kill: (name: string, reason: string) => void) {
+    this.name = name;
+    this.#channel = channel;
+    this.#kill = kill;
+  }
+
+  get closed(): boolean {
+    return this.#channel.closed;
+  }
+
+  get info(): KeyholderInfo | undefined {
+    return this.#info;
+  }
+
+  get asOf(): number {
+    return this.#asOf;
+  }
+
+  /** Undefined where what it was asked last was answered. */
+  get problem(): SallyportError | undefined {
+    return this.#problem;
+  }
+
+  /** Verbs that it has not answered yet. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Asks it what its HSM is, and has it open the token where that is closed. Throws what it lacks. */
+  async open(asOf: number, deadlineMs: number): Promise<KeyholderInfo> {
+    const info = await this.ask(
+      { verb: 'info' },
+      [],
+      (header) => KeyholderInfo.parse(header),
+      deadlineMs,
+    ).catch((error: unknown) => {
+      this.#problem = error instanceof SallyportError ? error : malformed(error);
+      throw error;
+    });
+    this.#info = info;
+    this.#asOf = asOf;
+    this.#problem = undefined;
+    return info;
+  }
+
+  /**
+   * Asks for a verb. One that outlasts its deadline has the keyholder killed, since a call that hangs inside a vendor's
+   * module ends no other way. Throws hsm_unavailable, and what the keyholder answers.
+   */
+  async ask<T>(
+    request: KeyholderRequest,
+    parts: readonly Buffer[],
+    take: Take<T>,
+    deadlineMs: number,
+  ): Promise<T> {
+    this.#pending += 1;
+    const making = request.verb === 'rotate' || request.verb === 'authority.make';
+    this.#making ||= making;
+    try {
+      return await this.#channel.request(request, parts, take, deadlineMs);
+    } catch (cause) {
+      if (!(cause instanceof SallyportError)) throw malformed(cause);
+      if (cause.code === 'channel_timeout') {
+        if (making || !this.#making)
+          this.#end(`its HSM did not answer "${request.verb}" within ${deadlineMs} ms`);
+        throw unavailable(`it did not answer within ${deadlineMs} ms`, cause);
+      }
+      if (cause.code === 'channel_closed') throw unavailable('the keyholder ended', cause);
+      if (cause.code === 'hsm_unavailable' || cause.code === 'hsm_pin_wrong') this.#problem = cause;
+      throw cause;
+    } finally {
+      this.#pending -= 1;
+      if (making) this.#making = false;
+    }
+  }
+
+  #end(reason: string): void {
+    this.#channel.close();
+    this.#kill(this.name, reason);
+  }
+
+  /**
+   * What `status` says of it. It is asked how it stands, whatever its HSM does, and, where it may `look`, about its token:
+   * for a second each. One that takes longer is left alone. Never throws.
+   */
+  async status(look: boolean, asOf: number): Promise<KeyholderStatus> {
+    const { name } = this;
+    try {
+      const take = (header: unknown) => KeyholderHealth.parse(header);
+      if (look) await this.#look(asOf);
+      const health = await this.#channel.request({ verb: 'health' }, [], take, STATUS_MS);
+      const error =
+        this.#problem?.message ?? health.error ?? (this.#info ? undefined : 'it is being started');
+      return { name, state: error === undefined ? 'ok' : 'unavailable', ...say(error), health };
+    } catch (cause) {
+      return { name, state: 'unavailable', ...say(cause instanceof Error ? cause.message : String(cause)) };
+    }
+  }
+
+  async #look(asOf: number): Promise<void> {
+    try {
+      const take = (header: unknown) => KeyholderInfo.parse(header);
+      this.#info = await this.#channel.request({ verb: 'info' }, [], take, STATUS_MS);
+      this.#asOf = asOf;
+      this.#problem = undefined;
+    } catch (error) {
+      if (!(error instanceof SallyportError) || error.code.startsWith('channel_')) throw error;
+      this.#problem = error;
+    }
+  }
+}
+
+function say(error: string | undefined): { error?: string } {
+  return error === undefined ? {} : { error };
+}
+
+export function malformed(cause?: unknown): SallyportError {
+  return new SallyportError('channel_malformed', 'The keyholder answered in a form that was not asked for.', {
+    cause,
+  });
+}
+
+export function unavailable(why: string, cause?: unknown): SallyportError {
+  return new SallyportError(
+    'hsm_unavailable',
+    `The HSM cannot be used now (${why.replace(/\.$/, '')}): it is retried by itself; \`sallyport status\` shows its state.`,
+    { cause },
+  );
+}

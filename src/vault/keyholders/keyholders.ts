@@ -1,0 +1,189 @@
+import type { Channel } from '../../channel/channel.ts';
+import type { KeyholderInfo, KeyholderRequest } from '../../channel/messages/keyholder.ts';
+import { SallyportError } from '../../errors.ts';
+import { Keyholder, type Take, unavailable } from './keyholder.ts';
+import { type HsmStatus, statusOf } from './status.ts';
+import { Turn } from './turn.ts';
+
+/** What a verb may take before the keyholder is thought to hang in its module. */
+const DEADLINE_MS = 5_000;
+/** How long after a keyholder could not be used it is asked again. */
+const AGAIN_MS = 1_000;
+/** A keyholder that has just been started loads its module and logs in before it answers. */
+const FIRST_DEADLINE_MS = 15_000;
+
+/** Verbs that change the token, or read what another has just changed: all through the same keyholder. */
+const OF_ONE: ReadonlySet<KeyholderRequest['verb']> = new Set([
+  'anchor.read',
+  'anchor.write',
+  'rotate',
+  'retire',
+  'authority.make',
+  'authority.destroy',
+  'authority.list',
+] as const);
+
+/**
+ * The keyholders of the moment. Verbs are spread over them, each to the one with the least to do; one that crashes or
+ * loses its token takes nothing with it, for another is asked. They log in one after another: a token counts wrong PINs
+ * whoever tries them, so while one keyholder's was refused no other tries.
+ */
+export class Keyholders {
+  readonly #kill: (name: string, reason: string) => void;
+  readonly #shared: boolean;
+  readonly #all: Keyholder[] = [];
+  readonly #turn = new Turn();
+  readonly #probed = new Set<Keyholder>();
+  /** Grows where the token's keys change: what a keyholder said of them before counts no longer. */
+  #epoch = 0;
+  #next = 0;
+  #problem = 'no keyholder has been started yet';
+  #opening: Promise<void> = Promise.resolve();
+  /** Called when a keyholder has answered that its token, keys and login are there. */
+  onReady: () => void = () => {};
+
+  /** `shared`: there are several, which open their token only when asked to. */
+  constructor(kill: (name: string, reason: string) => void, shared: boolean) {
+    this.#kill = kill;
+    this.#shared = shared;
+  }
+
+  /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
+  add(name: string, channel: Channel): Promise<void> {
+    const keyholder = new Keyholder(name, channel, this.#kill);
+    this.#all.push(keyholder);
+    const previous = channel.onClose;
+    channel.onClose = (error) => {
+      previous(error);
+      this.#all.splice(this.#all.indexOf(keyholder), 1);
+      this.#problem = 'the keyholder ended and is being started again';
+    };
+    this.#opening = this.#open(keyholder, FIRST_DEADLINE_MS);
+    return this.#opening.catch(() => this.#probe(keyholder));
+  }
+
+  /** Resolves once the keyholder added last can be used. Rejects with what it lacks: hsm_pin_wrong and the like. */
+  opened(): Promise<void> {
+    return this.#opening;
+  }
+
+  /** What the HSM is, or undefined with `problem` saying why nothing is known of it. */
+  get info(): KeyholderInfo | undefined {
+    return this.#usable()[0]?.info;
+  }
+
+  get problem(): string | undefined {
+    return this.info ? undefined : this.#problem;
+  }
+
+  /** Has every keyholder look at the token's keys anew. Throws hsm_unavailable where none can. */
+  async refresh(): Promise<KeyholderInfo> {
+    this.#epoch += 1;
+    const usable = this.#usable();
+    const settled = await Promise.allSettled(usable.map((each) => this.#open(each, DEADLINE_MS)));
+    for (const each of usable) if (each.problem) this.#probe(each);
+    const fresh = usable.find((each) => each.info && each.asOf === this.#epoch && !each.problem);
+    if (fresh?.info) return fresh.info;
+    for (const each of settled) if (each.status === 'rejected') throw each.reason;
+    throw unavailable(this.#problem);
+  }
+
+  /**
+   * Asks one of them for a verb, and where that ends, or has lost its token, another one (or the same, once it has opened
+   * it again). Throws hsm_unavailable, and what the keyholder answers.
+   */
+  async ask<T>(
+    request: KeyholderRequest,
+    parts: readonly Buffer[],
+    take: Take<T>,
+    deadlineMs = DEADLINE_MS,
+  ): Promise<T> {
+    const first = await this.#pick(request.verb);
+    try {
+      return await first.ask(request, parts, take, deadlineMs);
+    } catch (error) {
+      if (!(error instanceof SallyportError) || error.code !== 'hsm_unavailable') throw error;
+      if (error.cause instanceof SallyportError && error.cause.code === 'channel_timeout') throw error;
+      if (!first.closed) this.#probe(first);
+      if (!this.#shared) throw error;
+      const second = await this.#pick(request.verb);
+      if (second.problem) await this.#reopen(second);
+      return second.ask(request, parts, take, deadlineMs);
+    }
+  }
+
+  /** What `status` says of the HSM and of each keyholder. Never throws. */
+  status(): Promise<HsmStatus> {
+    return statusOf(this.#all, this.problem, async (keyholder, mayLook) => {
+      const look = mayLook && keyholder.info !== undefined && !this.#turn.taken && !this.#refusal(keyholder);
+      const ask = () => keyholder.status(look, this.#epoch);
+      const status = await (look ? this.#turn.take(ask) : ask());
+      if (keyholder.problem) this.#probe(keyholder);
+      return status;
+    });
+  }
+
+  /** Those that have opened the token once. */
+  #usable(): Keyholder[] {
+    return this.#all.filter(({ info }) => info !== undefined);
+  }
+
+  async #pick(verb: KeyholderRequest['verb']): Promise<Keyholder> {
+    const usable = this.#usable();
+    const well = usable.filter(({ problem }) => problem === undefined);
+    const among = well.length > 0 ? well : usable;
+    const [one] = among;
+    if (!one) throw unavailable(this.#problem);
+    if (OF_ONE.has(verb)) return one;
+    this.#next += 1;
+    const least = Math.min(...among.map(({ pending }) => pending));
+    const idle = among.filter(({ pending }) => pending === least);
+    const picked = idle[this.#next % idle.length] ?? one;
+    // What wraps must know the newest KEK; all else finds a key that it does not know.
+    if (verb === 'wrap' && picked.asOf !== this.#epoch) await this.#reopen(picked);
+    return picked;
+  }
+
+  async #open(keyholder: Keyholder, deadlineMs: number): Promise<void> {
+    const first = keyholder.info === undefined;
+    try {
+      await this.#turn.take(() => {
+        const refusal = this.#refusal(keyholder);
+        if (refusal) throw refusal;
+        return keyholder.open(this.#epoch, deadlineMs);
+      });
+    } catch (error) {
+      if (first && !keyholder.closed) this.#problem = error instanceof Error ? error.message : String(error);
+      throw error;
+    }
+    if (first) this.onReady();
+  }
+
+  /** Waits for its turn no longer than for a verb. */
+  #reopen(keyholder: Keyholder): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(unavailable('another keyholder is logging in')), DEADLINE_MS);
+    const opened = this.#turn.shared(keyholder, () => this.#open(keyholder, DEADLINE_MS));
+    return Promise.race([opened, promise]).finally(() => clearTimeout(timer));
+  }
+
+  /** The token refused another keyholder's PIN, which is this one's too. */
+  #refusal(keyholder: Keyholder): SallyportError | undefined {
+    const refused = this.#all.find((each) => each !== keyholder && each.problem?.code === 'hsm_pin_wrong');
+    return refused?.problem;
+  }
+
+  /** Asks a keyholder again and again, for as long as it lives and something is wrong with it: a token may come back. */
+  #probe(keyholder: Keyholder): void {
+    if (this.#probed.has(keyholder)) return;
+    this.#probed.add(keyholder);
+    const timer = setTimeout(() => {
+      this.#probed.delete(keyholder);
+      if (keyholder.closed || (keyholder.info && !keyholder.problem)) return;
+      this.#open(keyholder, keyholder.info ? DEADLINE_MS : FIRST_DEADLINE_MS).catch(() =>
+        this.#probe(keyholder),
+      );
+    }, AGAIN_MS);
+    timer.unref();
+  }
+}
