@@ -1,5 +1,7 @@
 import type { Injection, RuleHost } from '../channel/messages/policy.ts';
-import { DERIVED, type ServiceInject } from './check.ts';
+import { type ServiceInject, SIGV4 } from './check.ts';
+import { DERIVED } from './derived.ts';
+import { exchangeNeeds, exchangeOf, exchangeUrl } from './exchange.ts';
 import { headerNameProblem } from './header-name.ts';
 import { type HostPort, hostMatches, parseHostPattern } from './host.ts';
 import { splitPaths } from './path-pattern.ts';
@@ -83,6 +85,12 @@ export function compileInjection(
     if (!optional) throw refused(service, `the field ${key} is missing`);
     absent.push(key);
   }
+  const exchange = exchangeOf(service);
+  if (exchange) {
+    exchangeUrl(service, exchange, publicFields);
+    const lacking = exchangeNeeds(service, exchange).find((key) => absent.includes(key));
+    if (lacking !== undefined) throw refused(service, `without the field ${lacking} no token can be had`);
+  }
   const compiled = service.auth.inject.flatMap((inject) => compileOne(service, inject, publicFields, absent));
   if (compiled.length === 0) throw refused(service, 'it has none of the fields that the service sends');
   return compiled;
@@ -90,16 +98,19 @@ export function compileInjection(
 
 function compileOne(
   service: Service,
-  inject: ServiceInject,
+  given: ServiceInject,
   publicFields: PublicFields,
   absent: readonly string[],
 ): Injection[] {
-  if (inject.in !== 'header' && inject.in !== 'basic') return [{ in: 'unsupported', kind: inject.in }];
+  const inject = given.in === 'exchange' && exchangeOf(service) ? given.then : given;
+  if (given.in === 'sign' && given.algorithm === SIGV4) return [signature(service, publicFields)];
+  if (inject.in !== 'header' && inject.in !== 'basic') return [{ in: 'unsupported', kind: given.in }];
   const names = (inject.in === 'header' ? [inject.value] : [inject.username, inject.password]).flatMap(
     placeholders,
   );
   const declared = service.fields.map(({ key }) => key);
-  if (names.some((name) => DERIVED.includes(name) && !declared.includes(name))) {
+  const derived = names.filter((name) => DERIVED.includes(name) && !declared.includes(name));
+  if (derived.length > 0 && !exchangeOf(service)) {
     return [{ in: 'unsupported', kind: service.auth.scheme }];
   }
   if (names.length > 0 && names.every((name) => absent.includes(name))) return [];
@@ -122,6 +133,14 @@ function compileOne(
   const problem = headerNameProblem(name);
   if (problem !== null) throw refused(service, problem);
   return [{ in: 'header', name, value: emptied(inject.value) }];
+}
+
+function signature(service: Service, publicFields: PublicFields): Injection {
+  const key = service.fields.find(({ key }) => key === 'access_key_id');
+  if (!/^[\w+=.@-]{1,128}$/.test(publicField(publicFields, 'access_key_id') ?? '')) {
+    throw refused(service, 'the field access_key_id has a character that no access key has');
+  }
+  return { in: 'sigv4', placeholder: key?.placeholder_for_agent ?? null };
 }
 
 function destinations(

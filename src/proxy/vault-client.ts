@@ -2,8 +2,8 @@ import type { Channel } from '../channel/channel.ts';
 import { type FromWorker, LeafReply, SecretReply } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
 
-/** Longer than the vault's own deadline for its HSM, so that its reason arrives rather than our impatience. */
-const TIMEOUT_MS = 10_000;
+/** Longer than the vault's own deadlines, for its HSM and for a token endpoint, so that its reason arrives rather than our impatience. */
+const TIMEOUT_MS = 15_000;
 
 export interface LeasedField {
   readonly name: string;
@@ -24,7 +24,7 @@ export class VaultClient {
 
   /**
    * A certificate for `spki` (DER) at `host`, by the agent's own authority, and the 48 bytes of ticket keys that all
-   * workers share for this agent and host. Throws policy_denied, hsm_unavailable, vault_unavailable.
+   * workers share for this agent and host. Throws policy_denied, rate_limited, hsm_unavailable, vault_unavailable.
    */
   leaf(agent: string, host: string, port: number, token: Buffer, spki: Buffer) {
     const header: FromWorker = { type: 'leaf', agent, host, port };
@@ -48,17 +48,18 @@ export class VaultClient {
   }
 
   /**
-   * The fields of a credential, handed to `take` as views that are wiped when it returns. Throws policy_denied,
-   * integrity_failed, hsm_unavailable, vault_unavailable.
+   * The fields of a credential, handed to `take` as views that are wiped when it returns, and how long they are good for
+   * where that is known. Throws policy_denied, integrity_failed, hsm_unavailable, exchange_failed, exchange_refused,
+   * vault_unavailable.
    */
   secret<T>(
     asked: Omit<Extract<FromWorker, { type: 'secret' }>, 'type'>,
     token: Buffer,
-    take: (fields: readonly LeasedField[]) => T,
+    take: (fields: readonly LeasedField[], maxAgeMs: number | undefined) => T,
   ): Promise<T> {
     const header: FromWorker = { type: 'secret', ...asked };
     return this.#ask(header, [token], (reply, parts) => {
-      const { fields } = SecretReply.parse(reply);
+      const { fields, maxAgeMs } = SecretReply.parse(reply);
       if (fields.length !== parts.length) throw malformed();
       return take(
         fields.map(({ name, secret }, index) => {
@@ -66,6 +67,7 @@ export class VaultClient {
           if (!value) throw malformed();
           return { name, secret, value };
         }),
+        maxAgeMs,
       );
     });
   }

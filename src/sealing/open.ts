@@ -1,5 +1,6 @@
 import { createDecipheriv } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
+import { overlayDecrypted } from './overlay.ts';
 import { deriveBoxKey, MAX_PLAINTEXT, POINT_BYTES, SHARED_BYTES, TAG_BYTES } from './suite.ts';
 
 /**
@@ -32,6 +33,7 @@ export function open(
   decipher.setAAD(aad);
   decipher.setAuthTag(ciphertext.subarray(length));
   const plaintext = decipher.update(ciphertext.subarray(0, length));
+  overlayDecrypted(length);
   try {
     decipher.final();
   } catch (cause) {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 /**
  * The users that the processes run as where `serve` is started by root: numbers that no distribution gives out
  * (between systemd's greeter range, to 60705, and its dynamic users, from 61184), so no account need be made.
- * A worker may read nothing that belongs to the other two.
+ * Workers and exchangers may read nothing that belongs to the other two.
  */
-export const IDENTITIES = { keyholder: 60801, vault: 60802, worker: 60803 } as const;
+export const IDENTITIES = { keyholder: 60801, vault: 60802, worker: 60803, exchanger: 60804 } as const;
 
 /** Folders of the data folder whose contents belong to one process alone. The rest stays with whoever ran `init`. */
 const OWNED = [

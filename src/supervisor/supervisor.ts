@@ -2,13 +2,20 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, statSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { z } from 'zod';
 import { journalFileName } from '../audit/files.ts';
 import { Channel } from '../channel/channel.ts';
-import { FromVault, type ProcessStatus, type ToVault } from '../channel/messages/supervisor.ts';
+import {
+  type ExchangerReply,
+  FromVault,
+  type ProcessStatus,
+  type ToVault,
+} from '../channel/messages/supervisor.ts';
 import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
 import { type Child, JOURNAL, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
+import { raiseDescriptorLimit } from './descriptors.ts';
 import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
@@ -50,6 +57,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   process.umask(0o077);
   // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
   spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
+  const tooFew = raiseDescriptorLimit();
+  if (tooFew !== undefined) report(tooFew);
   assignOwnership(options.data);
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
@@ -180,6 +189,7 @@ class Supervisor {
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
+        workers: this.#options.workers,
         tlsListen: proxyTls && this.#tlsListener(proxyTls),
         upstreamCa,
         systemCa,
@@ -260,6 +270,23 @@ class Supervisor {
     await Promise.race([ready, died]);
   }
 
+  /** For one exchange: it ends with its channel, and none is started in its place. */
+  async #startExchanger(): Promise<string> {
+    const vault = this.#vault;
+    if (!vault || this.#stopping) throw new SallyportError('draining', 'No exchange is begun any more.');
+    const name = this.#name('exchanger');
+    const accepted = await this.#dialled(vault, 'exchanger', name, null);
+    await this.#spawn('exchanger', name, {
+      args: [],
+      input: { path: '/dev/null', flags: READ_ONLY },
+      channel: accepted,
+      dataFolder: undefined,
+      environment: {},
+      onGone: () => {},
+    });
+    return name;
+  }
+
   /** Starts another child in the place of one that is gone, unless its vault is gone too or we are stopping. */
   #again(vault: Channel, livedMs: number, start: () => Promise<void>): void {
     if (this.#stopping || vault !== this.#vault || vault.closed) return;
@@ -322,6 +349,9 @@ class Supervisor {
       this.#ready.delete(message.name);
       return { header: {} };
     }
+    if (message.type === 'exchanger') {
+      return { header: { name: await this.#startExchanger() } satisfies z.infer<typeof ExchangerReply> };
+    }
     if (message.type === 'processes') return { header: { processes: this.#processes() } };
     const child = this.#children.get(message.name);
     if (child) {
@@ -351,7 +381,7 @@ class Supervisor {
   }
 
   /** Has the vault dial the rendezvous for the named child; resolves with the socket to hand to that child. */
-  async #dialled(vault: Channel, kind: 'keyholder' | 'worker', name: string, journal: string | null) {
+  async #dialled(vault: Channel, kind: Exclude<ChildKind, 'vault'>, name: string, journal: string | null) {
     const request: ToVault = { type: 'connect', kind, name, journal };
     return (await this.#join(() => vault.request(request, [], () => undefined, VAULT_START_TIMEOUT_MS)))
       .accepted;

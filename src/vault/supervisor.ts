@@ -1,9 +1,11 @@
 import type { Channel } from '../channel/channel.ts';
-import { type FromVault, ProcessesReply } from '../channel/messages/supervisor.ts';
+import { ExchangerReply, type FromVault, ProcessesReply } from '../channel/messages/supervisor.ts';
 
 /** The supervisor kills with SIGKILL, which takes effect at once unless the kernel itself is stuck. */
 const KILL_MS = 5_000;
 const PROCESSES_MS = 2_000;
+/** Of a process; a busy machine takes its time. */
+const START_MS = 5_000;
 
 /** What the vault asks of the supervisor. */
 export class SupervisorClient {
@@ -27,6 +29,12 @@ export class SupervisorClient {
       (header) => ProcessesReply.parse(header).processes,
       PROCESSES_MS,
     );
+  }
+
+  /** Has an exchanger started, which `connect` has connected by then; its name. Throws draining, channel_timeout. */
+  startExchanger(): Promise<string> {
+    const message: FromVault = { type: 'exchanger' };
+    return this.#channel.request(message, [], (header) => ExchangerReply.parse(header).name, START_MS);
   }
 
   workerReady(name: string): void {

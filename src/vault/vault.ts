@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import type { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
+import type { ExchangeRequest } from '../channel/messages/exchanger.ts';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable, type Store } from '../store/open.ts';
@@ -13,6 +14,9 @@ import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
+import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
+import { Exchangers } from './exchange/exchangers.ts';
+import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
 import { Loading } from './policy/loading.ts';
@@ -50,6 +54,8 @@ export class Vault {
   readonly #fleet: Fleet;
   readonly #desk: Desk;
   readonly #changes: Changes;
+  readonly #exchangers: Exchangers;
+  readonly #tokens: AccessTokens;
   readonly #guard: IntegrityGuard;
   readonly #complaints = new Complaints();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -89,10 +95,26 @@ export class Vault {
       this.#ledger,
       () => this.#publish(),
       () => this.#guard.recheck(),
+      (credentials) => destroyKeysOf(this.#keyholder, this.#policy.state, credentials),
     );
     this.#guard = new IntegrityGuard(this.#policy, this.#ledger, () => this.#publish());
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
     this.#proxyAuthority = new ProxyAuthority(this.#policy, this.#changes, this.#keyholder, names);
+    this.#exchangers = new Exchangers({
+      start: () => supervisor.startExchanger(),
+      kill: (name, reason) => this.#kill(name, reason),
+      settings: exchangerSettings(start.worker),
+      secrets: start.secrets.flatMap((name, index) => {
+        const value = secrets[index];
+        return name === 'upstreamProxyPassword' && value ? [{ name, value }] : [];
+      }),
+    });
+    this.#tokens = new AccessTokens({
+      keyholder: this.#keyholder,
+      exchangers: this.#exchangers,
+      changes: this.#changes,
+      ledger: this.#ledger,
+    });
     this.#desk = new Desk({
       policy: this.#policy,
       compiler: this.#compiler,
@@ -100,6 +122,8 @@ export class Vault {
       issuers: this.#issuers,
       proxyAuthority: this.#proxyAuthority,
       ledger: this.#ledger,
+      tokens: this.#tokens,
+      leavesPerMinute: start.worker.limits.leavesPerMinute,
     });
     const loading = new Loading({
       policy: this.#policy,
@@ -108,7 +132,11 @@ export class Vault {
       guard: this.#guard,
       complaints: this.#complaints,
       loaded: () => this.#fleet.startEarly(),
-      inTurn: () => this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf)),
+      inTurn: async () => {
+        const { state } = this.#policy;
+        await this.#rootKeys.keepOnly(state.agents().flatMap(rootsOf));
+        await destroyUnreferenced(this.#keyholder, state);
+      },
       sound: () => this.#proxyAuthority.ensure(),
     });
     this.#keyholder.onReady = () => loading.load();
@@ -136,8 +164,12 @@ export class Vault {
     return vault;
   }
 
-  /** Dials the supervisor's rendezvous for a keyholder or worker that it is about to start. */
-  async connect(kind: 'keyholder' | 'worker', name: string, journal: string | null): Promise<void> {
+  /** Dials the supervisor's rendezvous for a process that it is about to start. */
+  async connect(
+    kind: 'keyholder' | 'worker' | 'exchanger',
+    name: string,
+    journal: string | null,
+  ): Promise<void> {
     if (kind === 'worker') {
       const file = journal ?? '';
       const channel = await Channel.connect(this.#start.rendezvous, this.#desk.serve(name, file));
@@ -145,8 +177,9 @@ export class Vault {
       return;
     }
     const channel = await Channel.connect(this.#start.rendezvous, () => {
-      throw new SallyportError('channel_malformed', 'The keyholder asks nothing of the vault.');
+      throw new SallyportError('channel_malformed', `The ${kind} asks nothing of the vault.`);
     });
+    if (kind === 'exchanger') return this.#exchangers.connected(name, channel);
     this.#complaints.attempt(this.#keyholder.connect(name, channel));
   }
 
@@ -202,11 +235,25 @@ export class Vault {
 
   async #publish(): Promise<void> {
     await this.#fleet.publish();
-    this.#issuers.keepOnly(new Set(this.#policy.state.agents().map((agent) => agent.id)));
+    const { state } = this.#policy;
+    this.#issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    this.#tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   }
 
   async #kill(name: string, reason: string): Promise<void> {
     await this.#supervisor.kill(name, reason);
     await this.#ledger.record('process', 'kill', name, { reason });
   }
+}
+
+/** What of the workers' settings holds for whoever asks token endpoints. */
+function exchangerSettings({
+  upstreamCa,
+  systemCa,
+  upstreamResolve,
+  upstreamAllow,
+  upstreamProxy,
+  ownListeners,
+}: Start['worker']): ExchangeRequest['settings'] {
+  return { upstreamCa, systemCa, upstreamResolve, upstreamAllow, upstreamProxy, ownListeners };
 }

@@ -11,12 +11,17 @@ const file = z
   .parse(JSON.parse(readFileSync(new URL('../../src/catalog/services.json', import.meta.url), 'utf8')));
 
 /** Values that the catalog's public fields could have. */
+const EXAMPLES: Readonly<Record<string, string>> = {
+  header_name: 'X-Key',
+  token_url: 'https://token.example/token',
+};
+
 function examplePublicFields(service: Service): Record<string, string> {
   const wildcard = service.hosts.find(({ pattern }) => pattern.startsWith('*'))?.pattern;
   const host = wildcard === undefined ? 'host.example' : `mine${wildcard.replace(/^\*+/, '')}`;
   const fields = service.fields.filter(({ secret }) => !secret);
   return Object.fromEntries(
-    fields.map(({ key }) => [key, /host$/.test(key) ? host : key === 'header_name' ? 'X-Key' : 'value']),
+    fields.map(({ key }) => [key, /host$/.test(key) ? host : (EXAMPLES[key] ?? 'value')]),
   );
 }
 

@@ -19,6 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
 import { FromVault, type ToVault } from '../../src/channel/messages/supervisor.ts';
+import type { WorkerSettings } from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { encodeFields } from '../../src/sealing/fields.ts';
 import { credentialAad, INFO } from '../../src/sealing/intake.ts';
@@ -29,6 +30,7 @@ import { makeToken, type SoftHsm } from './softhsm.ts';
 import { WorkerPeer } from './worker-peer.ts';
 
 const VAULT = fileURLToPath(new URL('../../src/vault/main.ts', import.meta.url));
+const EXCHANGER = fileURLToPath(new URL('../../src/exchanger/main.ts', import.meta.url));
 const KEYHOLDER = fileURLToPath(new URL('../../src/keyholder/main.ts', import.meta.url));
 
 /** A data folder, a token and a rendezvous: what outlives a vault. Remove it at the end. */
@@ -105,6 +107,7 @@ export class TestVault {
       open = true,
       names = [] as string[],
       authorityKeys = 'wrapped' as 'wrapped' | 'hsm',
+      worker = {} as Partial<WorkerSettings>,
     } = {},
   ): Promise<TestVault> {
     const rendezvous = join(installation.folder, 'vault', 'rendezvous.sock');
@@ -127,7 +130,7 @@ export class TestVault {
     const socket = await accepted;
     const child = spawn(process.execPath, ['--disable-sigusr1', VAULT, '--journal', file], {
       stdio: [journal, 'inherit', 'pipe', socket, data],
-      env: {},
+      env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' }, // as the supervisor does
       cwd: '/',
     });
     closeSync(journal);
@@ -150,6 +153,7 @@ export class TestVault {
       isolation: 'none',
       secrets: [],
       worker: {
+        workers: 1,
         listen: { host: '127.0.0.1', port: 7080 },
         tlsListen: names.length > 0 ? { host: '127.0.0.1', port: 7443, names, certificate: null } : null,
         upstreamCa: '',
@@ -160,6 +164,7 @@ export class TestVault {
         ownListeners: [],
         hotSecrets: { count: 10, maxAgeMs: 300_000, arenaBytes: 65_536 },
         limits: parseSettings({}).limits,
+        ...worker,
       },
     });
     if (keyholder) await vault.startKeyholder();
@@ -196,6 +201,27 @@ export class TestVault {
     socket.destroy();
   }
 
+  /** Exchangers that run now, and how many there have been. */
+  readonly exchangers = new Map<string, ChildProcess>();
+  exchanged = 0;
+
+  async #startExchanger(): Promise<string> {
+    this.exchanged += 1;
+    const name = `exchanger-${this.exchanged}`;
+    const accepted = accept(this.#server);
+    await this.tell({ type: 'connect', kind: 'exchanger', name, journal: null });
+    const socket = await accepted;
+    const child = spawn(process.execPath, ['--disable-sigusr1', EXCHANGER], {
+      stdio: ['ignore', 'inherit', 'inherit', socket],
+      env: {},
+      cwd: '/',
+    });
+    socket.destroy();
+    this.exchangers.set(name, child);
+    child.once('exit', () => this.exchangers.delete(name));
+    return name;
+  }
+
   /** Plays a worker: connected, started, and answering unless told otherwise. */
   async worker(name = `worker-${this.#workers.size + 1}-1`): Promise<WorkerPeer> {
     const accepted = accept(this.#server);
@@ -208,12 +234,14 @@ export class TestVault {
 
   async answer(message: FromVault): Promise<{ header: unknown }> {
     if (message.type === 'worker-ready') this.ready.push(message.name);
+    if (message.type === 'exchanger') return { header: { name: await this.#startExchanger() } };
     if (message.type === 'processes') return { header: { processes: [] } };
     if (message.type === 'kill') {
       if (!this.killing) throw new SallyportError('internal', 'The test does not let it be killed.');
       this.killed.push({ name: message.name, reason: message.reason });
       this.#workers.get(message.name)?.close();
       if (message.name.startsWith('keyholder')) this.keyholder?.kill('SIGKILL');
+      else if (message.name.startsWith('exchanger')) this.exchangers.get(message.name)?.kill('SIGKILL');
       else this.#channel.event({ type: 'exit', name: message.name } satisfies ToVault);
     }
     return { header: {} };

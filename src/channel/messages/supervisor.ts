@@ -34,7 +34,7 @@ export const ToVault = z.discriminatedUnion('type', [
   VaultStart,
   z.strictObject({
     type: z.literal('connect'),
-    kind: z.enum(['keyholder', 'worker']),
+    kind: z.enum(['keyholder', 'worker', 'exchanger']),
     /** Names this run of a child: "worker-1-3" is the third run in slot 1. */
     name: z.string(),
     /** For a worker: its journal's file name. */
@@ -51,7 +51,7 @@ export const ToVault = z.discriminatedUnion('type', [
 export type ToVault = z.infer<typeof ToVault>;
 
 export const ProcessStatus = z.strictObject({
-  kind: z.enum(['supervisor', 'vault', 'keyholder', 'worker']),
+  kind: z.enum(['supervisor', 'vault', 'keyholder', 'worker', 'exchanger']),
   name: z.string(),
   pid: z.number().int(),
   uid: z.number().int(),
@@ -59,14 +59,17 @@ export const ProcessStatus = z.strictObject({
 });
 export type ProcessStatus = z.infer<typeof ProcessStatus>;
 
-/** vault → supervisor. `kill` and `processes` are requests; `worker-ready`, `alarm` events. */
+/** vault → supervisor. `kill`, `exchanger` and `processes` are requests; `worker-ready`, `alarm` events. */
 export const FromVault = z.discriminatedUnion('type', [
   /** Kill -9 the named child and start another in its place; answered once it is gone. */
   z.strictObject({ type: z.literal('kill'), name: z.string(), reason: z.string() }),
   z.strictObject({ type: z.literal('processes') }),
+  /** Start an exchanger, for one exchange. Answered (ExchangerReply) once it is started, and connected by `connect`. */
+  z.strictObject({ type: z.literal('exchanger') }),
   /** The worker listens and has its policy. */
   z.strictObject({ type: z.literal('worker-ready'), name: z.string() }),
 ]);
 export type FromVault = z.infer<typeof FromVault>;
 
+export const ExchangerReply = z.strictObject({ name: z.string() });
 export const ProcessesReply = z.strictObject({ processes: z.array(ProcessStatus) });

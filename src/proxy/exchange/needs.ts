@@ -7,34 +7,56 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamKey } from '../upstream/key.ts';
 import { secretKey, type Worker } from '../worker.ts';
 import type { AgentSide } from './agent-side.ts';
+import type { Signing } from './signing.ts';
 
 /** What stands for the lease where a request goes without a credential. */
 const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 
 /** The credential that `rule` names, where this worker has it. */
-export function hotSecret(worker: Worker, rule: Rule): Lease | undefined {
+export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefined): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
-  return worker.stages.secrets.get(secretKey(rule.credential, rule.version));
+  if (rule.perRequest) return undefined;
+  return worker.stages.secrets.get(keyOf(rule, signing));
 }
 
 /** Which connections may carry the request. */
 export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
   const { host, port, agent, scheme, grpc } = side;
   const identity = `${rule.credential} ${rule.version}`;
+  const timeoutMs = rule.limits.connectTimeoutMs ?? undefined;
   // A WebSocket is begun in HTTP/1.1.
   if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
-    return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+    return { host, port, agent, identity, http2: compileInjection(rule.inject).names, timeoutMs };
   }
-  return { plain: scheme === 'http', host, port, agent, identity };
+  return { plain: scheme === 'http', host, port, agent, identity, timeoutMs };
 }
 
-/** The same from the vault, which keeps it hot. Throws what VaultClient.secret throws. */
-export async function fetchSecret(side: AgentSide, rule: Rule): Promise<Lease> {
+/**
+ * The same from the vault. It is kept hot, unless it is made for this request, of its method and path. Throws what
+ * VaultClient.secret throws.
+ */
+export async function fetchSecret(
+  side: AgentSide,
+  rule: Rule,
+  request: { readonly method: string; readonly path: string },
+  signing: Signing | undefined,
+): Promise<Lease> {
   const { vault, secrets } = side.worker.stages;
   const { host, port, agent, token } = side;
   const { credential, version } = rule;
-  const asked = { agent, rule: rule.id, credential, version, host, port };
-  return vault.secret(asked, token, (fields) => secrets.put(secretKey(credential, version), fields));
+  const scope = signing && { scope: { day: signing.day, ...signing.scope } };
+  const asked = { agent, rule: rule.id, credential, version, host, port, ...scope };
+  if (rule.perRequest) {
+    return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
+  }
+  const key = keyOf(rule, signing);
+  return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
+}
+
+/** A signing key is kept apart for each day, region and service. */
+function keyOf({ credential, version }: Rule, signing: Signing | undefined): string {
+  const key = secretKey(credential, version);
+  return signing ? `${key} ${signing.day}/${signing.scope.region}/${signing.scope.service}` : key;
 }
 
 /** The credential was replaced again and again while a request was prepared. */

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import tls from 'node:tls';
 import { SallyportError } from '../../errors.ts';
+import { AGENT_TLS } from '../agent-tls.ts';
 import type { VaultClient } from '../vault-client.ts';
 
 /** Of a certificate's life, what has passed when the next one is asked for. */
@@ -53,5 +54,5 @@ export class OwnIdentity implements ListenerIdentity {
 }
 
 function contextOf(cert: string | Buffer, key: string | Buffer): tls.SecureContext {
-  return tls.createSecureContext({ cert, key, minVersion: 'TLSv1.2', sessionIdContext: 'sallyport proxy' });
+  return tls.createSecureContext({ cert, key, ...AGENT_TLS, sessionIdContext: 'sallyport proxy' });
 }

@@ -31,7 +31,7 @@ class Credential {
   readonly fields: ReadonlyMap<string, LeasedField>;
   readonly #arena: Arena;
   readonly #slots: readonly Slot[];
-  #holds = 1; // the cache's own
+  #holds = 1; // its maker's: the cache
 
   constructor(arena: Arena, slots: readonly Slot[], fields: ReadonlyMap<string, LeasedField>) {
     this.#arena = arena;
@@ -78,9 +78,11 @@ class Hold implements Lease {
 export class HotSecrets {
   readonly #arena: Arena;
   readonly #cache: LRUCache<string, Credential>;
+  readonly #maxAgeMs: number;
 
   constructor({ count, maxAgeMs, arena, now }: HotSecretsOptions) {
     this.#arena = arena;
+    this.#maxAgeMs = maxAgeMs;
     this.#cache = new LRUCache<string, Credential>({
       max: count,
       ttl: maxAgeMs,
@@ -101,10 +103,30 @@ export class HotSecrets {
 
   /**
    * Copies the fields in, replacing what `key` stood for, and leases them; the caller wipes the originals. Makes room
-   * by evicting the least recently used. Throws `internal` where credentials under lease leave none.
+   * by evicting the least recently used. `maxAgeMs`: less than all are kept. Throws `internal` where credentials under
+   * lease leave none.
    */
-  put(key: string, fields: readonly { name: string; secret: boolean; value: Buffer }[]): Lease {
+  put(
+    key: string,
+    fields: readonly { name: string; secret: boolean; value: Buffer }[],
+    maxAgeMs = this.#maxAgeMs,
+  ): Lease {
     this.#cache.delete(key);
+    const credential = this.#place(fields);
+    const lease = credential.lease(); // before the cache has it: the cache may drop it at once
+    this.#cache.set(key, credential, { ttl: Math.min(maxAgeMs, this.#maxAgeMs) });
+    return lease;
+  }
+
+  /** The same for fields that are used once: they are wiped when the lease ends. Throws as `put`. */
+  lend(fields: readonly { name: string; secret: boolean; value: Buffer }[]): Lease {
+    const credential = this.#place(fields);
+    const lease = credential.lease();
+    credential.drop();
+    return lease;
+  }
+
+  #place(fields: readonly { name: string; secret: boolean; value: Buffer }[]): Credential {
     const slots: Slot[] = [];
     const leased = new Map<string, LeasedField>();
     try {
@@ -118,23 +140,27 @@ export class HotSecrets {
       for (const slot of slots) this.#arena.free(slot);
       throw error;
     }
-    const credential = new Credential(this.#arena, slots, leased);
-    const lease = credential.lease(); // before the cache has it: the cache may drop it at once
-    this.#cache.set(key, credential);
-    return lease;
+    return new Credential(this.#arena, slots, leased);
   }
 
   remove(key: string): void {
     this.#cache.delete(key);
   }
 
-  /** Drops every credential whose key is not in `keys`: called with what each new snapshot still allows. */
+  /**
+   * Drops every credential whose key is not in `keys`: called with what each new snapshot still allows. What follows a
+   * key's second space tells apart what was made of one credential, and is not looked at.
+   */
   retain(keys: ReadonlySet<string>): void {
     this.#cache.purgeStale(); // `keys` passes over them
-    for (const key of [...this.#cache.keys()]) if (!keys.has(key)) this.#cache.delete(key);
+    for (const key of [...this.#cache.keys()]) if (!keys.has(versionOf(key))) this.#cache.delete(key);
   }
 
   clear(): void {
     this.#cache.clear();
   }
+}
+
+function versionOf(key: string): string {
+  return key.split(' ', 2).join(' ');
 }

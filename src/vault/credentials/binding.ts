@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { DERIVED } from '../../catalog/derived.ts';
+import { placeholders } from '../../catalog/template.ts';
 import type { CredentialsTable, ServicesTable } from '../../store/schema.ts';
 
 /** What of a definition decides where a credential goes. Read from the row as it is, not through the parser: its defaults may change. */
 const Destinations = z.object({
   hosts: z.unknown(),
-  auth: z.object({ inject: z.unknown() }),
+  auth: z.object({ inject: z.unknown(), oauth2: z.unknown().optional() }),
   plain_http: z.boolean().optional(),
 });
 
@@ -21,7 +23,15 @@ export function credentialBinding(
 ): Buffer {
   const { hosts, auth, plain_http } = Destinations.parse(JSON.parse(service.definition));
   const publicFields: unknown = JSON.parse(credential.public_fields);
-  const allowed = { hosts, inject: auth.inject, publicFields, ...(plain_http === true && { plain_http }) };
+  // Where a token is made of it, the credential goes to the token endpoint.
+  const exchanged = usesToken(auth.inject) ? { oauth2: auth.oauth2 ?? null } : {};
+  const allowed = {
+    hosts,
+    inject: auth.inject,
+    publicFields,
+    ...(plain_http === true && { plain_http }),
+    ...exchanged,
+  };
   const destinations = hash('sha256', canonicalJson(allowed), 'buffer');
   return encodeBinding([
     'sallyport credential v1',
@@ -32,6 +42,11 @@ export function credentialBinding(
     service.id,
     destinations,
   ]);
+}
+
+/** Whether a template names a token that is made of the credential. */
+function usesToken(inject: unknown): boolean {
+  return placeholders(JSON.stringify(inject)).some((name) => DERIVED.includes(name));
 }
 
 /** The same for the private key of an agent's authority: it is that agent's, and belongs to that certificate. */

@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
+import { overlayDecrypted } from '../../sealing/overlay.ts';
 import { allocateSecret } from '../../secret-buffer.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 
@@ -78,6 +79,7 @@ export function decrypt(dek: Buffer, aad: Buffer, sealed: Buffer): Buffer {
   decipher.setAAD(aad);
   decipher.setAuthTag(sealed.subarray(end));
   const plaintext = decipher.update(sealed.subarray(NONCE_BYTES, end));
+  overlayDecrypted(plaintext.length);
   try {
     decipher.final();
     return plaintext;

@@ -2,7 +2,7 @@ import { placeholders } from '../../catalog/template.ts';
 import type { Injection } from '../../channel/messages/policy.ts';
 import { decodeFields } from '../../sealing/fields.ts';
 import { allocateSecret } from '../../secret-buffer.ts';
-import { readFields } from '../../store/columns.ts';
+import { readFields, readNames } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { openVersion } from './versions.ts';
@@ -29,6 +29,7 @@ export async function openInjected(
   const visible = Object.entries(readFields(credential.public_fields))
     .filter(([name]) => wanted.has(name))
     .map(([name, text]) => ({ name, secret: false, value: Buffer.from(text, 'utf8') }));
+  if (!readNames(version.secret_fields).some((name) => wanted.has(name))) return visible;
   const plaintext = await openVersion(keyholder, service, credential, version);
   try {
     const secret = decodeFields(plaintext)

@@ -1,3 +1,4 @@
+import { exchangeOf } from '../../catalog/exchange.ts';
 import type { Service } from '../../catalog/service.ts';
 import { placeholders } from '../../catalog/template.ts';
 import { SallyportError } from '../../errors.ts';
@@ -20,8 +21,9 @@ export function checkSecrets(service: Service, given: readonly SecretValue[]): v
     'secret',
   );
   const inHeaders = headerFields(service);
+  const written = writtenFields(service);
   for (const { name, value } of given) {
-    const problem = valueProblem(value, inHeaders.has(name));
+    const problem = valueProblem(value, { written: written.has(name), inHeader: inHeaders.has(name) });
     if (problem) throw refused(`The field ${name} of ${service.id} ${problem}`);
   }
 }
@@ -63,11 +65,21 @@ function headerFields(service: Service): ReadonlySet<string> {
   );
 }
 
+/** Fields that go into a request in some form. The others stay in the vault: a private key has lines. */
+function writtenFields(service: Service): ReadonlySet<string> {
+  if (!exchangeOf(service)) return new Set(service.fields.map((field) => field.key));
+  return new Set(placeholders(JSON.stringify(service.auth.inject)));
+}
+
 /** Field content of RFC 9110, 5.5 without tabs: visible ASCII and obs-text, spaces only between. */
-function valueProblem(value: Buffer, inHeader: boolean): string | undefined {
+function valueProblem(
+  value: Buffer,
+  { written, inHeader }: { written: boolean; inHeader: boolean },
+): string | undefined {
   if (value.length === 0) return 'is empty';
   if (value.length > MAX_SECRET_BYTES) return `is longer than ${MAX_SECRET_BYTES} bytes`;
   for (const byte of value) {
+    if (!written && (byte === 0x09 || byte === 0x0a || byte === 0x0d)) continue;
     if (byte < 0x20 || byte === 0x7f) return 'has a line end or another control byte';
   }
   if (inHeader && (value[0] === 0x20 || value.at(-1) === 0x20)) return 'begins or ends with a space';

@@ -1,5 +1,7 @@
+import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
-import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
+import type { Service } from '../../catalog/service.ts';
+import type { Rule, ServiceLimits, Snapshot } from '../../channel/messages/policy.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type {
   AgentsTable,
@@ -22,6 +24,9 @@ export interface CompiledGrant {
   /** Undefined where its row failed authentication: the rule then says so. */
   readonly version: CredentialVersionsTable | undefined;
   readonly rule: Rule;
+  readonly definition: Service;
+  /** How the token is made that workers get instead of fields; null: they get fields. */
+  readonly exchange: Exchange | null;
 }
 
 /** Makes of the policy what workers get. A grant is compiled anew only where a row behind it was replaced. */
@@ -99,7 +104,9 @@ export class SnapshotCompiler {
       return known;
     const rule = this.#rule(state, grant, service, credential, version);
     if (!rule) return undefined;
-    const compiled = { grant, service, credential, version, rule };
+    const definition = state.definition(service);
+    const exchange = exchangeOf(definition);
+    const compiled = { grant, service, credential, version, rule, definition, exchange };
     this.#compiled.set(grant, compiled);
     return compiled;
   }
@@ -128,9 +135,10 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
+        ...(exchangeOf(definition)?.kind === 'per-request' && { perRequest: true }),
         plainHttp: definition.plain_http,
         http2: definition.http2,
-        bodyBytes: definition.limits.body_bytes,
+        limits: limitsOf(definition),
         integrity: version ? null : gone,
       };
     } catch (error) {
@@ -139,4 +147,14 @@ export class SnapshotCompiler {
       return undefined;
     }
   }
+}
+
+function limitsOf({ limits }: Service): ServiceLimits {
+  return {
+    bodyBytes: limits.body_bytes,
+    connectTimeoutMs: limits.connect_timeout_ms,
+    responseTimeoutMs: limits.head_timeout_ms,
+    idleTimeoutMs: limits.idle_timeout_ms,
+    totalTimeoutMs: limits.total_timeout_ms,
+  };
 }

@@ -1,7 +1,7 @@
 import { deepStrictEqual, strictEqual } from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
-import { parseSecretObject } from '../../src/cli/secret-object.ts';
+import { parseSecretObject } from '../../src/sealing/secret-object.ts';
 
 const parse = (text: string): Record<string, string> | undefined => {
   const fields = parseSecretObject(Buffer.from(text, 'utf8'));

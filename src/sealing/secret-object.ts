@@ -1,4 +1,5 @@
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
+import { allocateSecret } from '../secret-buffer.ts';
 
 export interface SecretField {
   readonly name: string;
@@ -68,7 +69,7 @@ class Scanner {
     if (!this.take(0x22)) return undefined;
     const end = this.#closingQuote();
     if (end === undefined) return undefined;
-    const memory = Buffer.allocUnsafeSlow(end - this.#at);
+    const memory = allocateSecret(end - this.#at);
     let length = 0;
     while (this.#at < end) {
       const byte = this.#bytes[this.#at++] ?? 0;
@@ -85,7 +86,7 @@ class Scanner {
     }
     this.#at = end + 1;
     if (length === memory.length) return memory;
-    const exact = Buffer.allocUnsafeSlow(length);
+    const exact = allocateSecret(length);
     memory.copy(exact, 0, 0, length);
     memory.fill(0);
     return exact;

@@ -1,0 +1,245 @@
+import { randomBytes } from 'node:crypto';
+import type { ClientAuthentication, Exchange } from '../../catalog/exchange.ts';
+import { exchangeUrl } from '../../catalog/exchange.ts';
+import { fill } from '../../catalog/template.ts';
+import type { TokenRequest, Value } from '../../channel/messages/exchanger.ts';
+import { SallyportError } from '../../errors.ts';
+import type { NamedSecret } from './exchangers.ts';
+import { fieldValue, firstPublic, type Material, missing, secretNamed, signedBy } from './material.ts';
+
+/** A request to a token endpoint with the secrets that it names. */
+export interface Prepared {
+  readonly request: TokenRequest;
+  readonly secrets: readonly NamedSecret[];
+  /** Wipes what was made for it. What is of the credential is wiped with its lease. */
+  wipe(): void;
+}
+
+/** What a request of an agent is, for a token that is made for it alone. */
+export interface AgentRequest {
+  readonly method: string;
+  /** Without port. */
+  readonly host: string;
+  /** Without query. */
+  readonly path: string;
+}
+
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+/** How long an assertion is good for: it is used once, at once. Google and GitHub allow more. */
+const ASSERTION_S = 300;
+/** Clocks differ: GitHub's advice. */
+const EARLIER_S = 60;
+const PER_REQUEST_S = 120;
+const NOTHING_MADE = (): void => {};
+
+/**
+ * Makes the request for a token. `attempt` counts from 0 through the exchange's ways to authenticate; undefined past the
+ * last. Throws exchange_refused where the credential is not fit for it, invalid_credential, hsm_unavailable.
+ */
+export async function prepare(
+  exchange: Exclude<Exchange, { kind: 'per-request' }>,
+  material: Material,
+  attempt: number,
+  now: number,
+): Promise<Prepared | undefined> {
+  const { service, publicFields } = material;
+  const url = exchangeUrl(service, exchange, publicFields);
+  if (url === null) throw missing(material, 'token endpoint');
+  if (exchange.kind === 'grant') {
+    const client = exchange.client[attempt];
+    return client && grant(exchange, material, client, url.href);
+  }
+  if (attempt > 0) return undefined;
+  switch (exchange.kind) {
+    case 'login':
+      return login(material, url.href);
+    case 'jwt-bearer':
+      return jwtBearer(exchange, material, url.href, now);
+    case 'installation':
+      return installation(exchange, material, url.href, now);
+  }
+}
+
+/** A JWT for one request of an agent (Coinbase's CDP keys), which the caller wipes. Throws as `prepare` does. */
+export function requestJwt(
+  exchange: Extract<Exchange, { kind: 'per-request' }>,
+  material: Material,
+  { method, host, path }: AgentRequest,
+  now: number,
+): Promise<Buffer> {
+  const seconds = Math.floor(now / 1_000);
+  const claims = {
+    iss: 'cdp',
+    sub: firstPublic(material, 'key_name'),
+    nbf: seconds,
+    exp: seconds + PER_REQUEST_S,
+    uri: `${method} ${host}${path}`,
+  };
+  return signedBy(material, exchange, () => claims, { nonce: randomBytes(16).toString('hex') });
+}
+
+function grant(
+  exchange: Extract<Exchange, { kind: 'grant' }>,
+  material: Material,
+  client: ClientAuthentication,
+  url: string,
+): Prepared {
+  const id = fieldValue(material, 'client_id');
+  const secret = fieldValue(material, 'client_secret');
+  const scope = firstPublic(material, 'scope', 'scopes');
+  const refresh = exchange.grant === 'refresh_token';
+  const parameters = [
+    { name: 'grant_type', value: { text: exchange.grant } },
+    ...(refresh ? [{ name: 'refresh_token', value: fieldValue(material, 'refresh_token') }] : []),
+    // A refreshed token has the scopes that its owner consented to.
+    ...(scope === undefined || refresh ? [] : [{ name: 'scope', value: { text: spaced(scope) } }]),
+    ...Object.entries(exchange.parameters).map(([name, template]) => ({
+      name,
+      value: { text: filled(template, material) },
+    })),
+    ...(client === 'basic'
+      ? []
+      : [
+          { name: 'client_id', value: id },
+          { name: 'client_secret', value: secret },
+        ]),
+  ];
+  return {
+    request: {
+      url,
+      authorization:
+        client === 'basic' ? { scheme: 'basic', user: id, password: secret } : { scheme: 'none' },
+      body: client === 'json-body' ? 'json' : 'form',
+      parameters,
+      member: 'access_token',
+    },
+    secrets: named(material, [id, secret, ...parameters.map(({ value }) => value)]),
+    wipe: NOTHING_MADE,
+  };
+}
+
+function login(material: Material, url: string): Prepared {
+  const [password] = material.secrets;
+  if (!password) throw missing(material, 'password');
+  return {
+    request: {
+      url,
+      authorization: { scheme: 'none' },
+      body: 'json',
+      parameters: [
+        { name: 'username', value: fieldValue(material, 'username') },
+        { name: 'password', value: { part: password.name } },
+      ],
+      member: 'token',
+    },
+    secrets: [password],
+    wipe: NOTHING_MADE,
+  };
+}
+
+async function jwtBearer(
+  exchange: Extract<Exchange, { kind: 'jwt-bearer' }>,
+  material: Material,
+  url: string,
+  now: number,
+): Promise<Prepared> {
+  const seconds = Math.floor(now / 1_000);
+  const scope = firstPublic(material, 'scopes', 'scope');
+  const subject = firstPublic(material, 'subject');
+  const assertion = await signedBy(material, exchange, (owner) => {
+    const issuer = owner ?? firstPublic(material, 'client_email', 'issuer', 'client_id');
+    if (issuer === undefined) throw missing(material, 'client_email');
+    return {
+      iss: issuer,
+      ...(subject === undefined ? {} : { sub: subject }),
+      ...(scope === undefined ? {} : { scope: spaced(scope) }),
+      aud: firstPublic(material, 'audience') ?? url,
+      iat: seconds,
+      exp: seconds + ASSERTION_S,
+    };
+  });
+  return {
+    request: {
+      url,
+      authorization: { scheme: 'none' },
+      body: 'form',
+      parameters: [
+        { name: 'grant_type', value: { text: JWT_BEARER } },
+        { name: 'assertion', value: { part: 'assertion' } },
+      ],
+      member: 'access_token',
+    },
+    secrets: [{ name: 'assertion', value: assertion }],
+    wipe: () => assertion.fill(0),
+  };
+}
+
+async function installation(
+  exchange: Extract<Exchange, { kind: 'installation' }>,
+  material: Material,
+  url: string,
+  now: number,
+): Promise<Prepared> {
+  const seconds = Math.floor(now / 1_000);
+  const app = firstPublic(material, 'app_id');
+  const claims = { iss: app, iat: seconds - EARLIER_S, exp: seconds + ASSERTION_S };
+  const assertion = await signedBy(material, exchange, () => claims);
+  return {
+    request: {
+      url,
+      authorization: { scheme: 'bearer', token: { part: 'assertion' } },
+      body: 'none',
+      parameters: [],
+      member: 'token',
+    },
+    secrets: [{ name: 'assertion', value: assertion }],
+    wipe: () => assertion.fill(0),
+  };
+}
+
+/** The secrets that these values name. */
+function named(material: Material, values: readonly Value[]): NamedSecret[] {
+  const names = new Set(values.flatMap((value) => ('part' in value ? [value.part] : [])));
+  return [...names].map((name) => secretNamed(material, name));
+}
+
+function filled(template: string, material: Material): string {
+  return fill(template, (name) => {
+    const value = firstPublic(material, name);
+    if (value === undefined) throw missing(material, name);
+    return value;
+  });
+}
+
+/** RFC 6749, 3.3: scopes are separated by one space. People write commas and lines. */
+function spaced(scopes: string): string {
+  return scopes
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .join(' ');
+}
+
+/** Why a token endpoint said no, and what to do. */
+export function refusal(
+  service: string,
+  kind: Exchange['kind'],
+  { status, error }: { readonly status: number; readonly error: string | null },
+): SallyportError {
+  const said = error ?? `status ${status}`;
+  return new SallyportError(
+    'exchange_refused',
+    `${service} gives no token (${said}): ${advice(kind, error)}`,
+  );
+}
+
+function advice(kind: Exchange['kind'], error: string | null): string {
+  if (error === 'invalid_grant' && kind === 'grant') {
+    return 'what was authorized has expired or was revoked there. Ask the owner to authorize it anew and to set the credential again.';
+  }
+  if (error === 'invalid_grant') {
+    return 'the key is not registered for this account, or the clock of this machine is wrong. Ask the owner to check both.';
+  }
+  if (error === 'invalid_scope')
+    return 'a scope is not allowed. Ask the owner to correct the scopes of the credential.';
+  return 'the credential is not accepted there. Ask the owner to check it and to set it again.';
+}

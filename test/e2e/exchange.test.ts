@@ -1,0 +1,197 @@
+import { generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import t from 'tap';
+import { z } from 'zod';
+import { curl } from '../support/curl.ts';
+import { countInMemory } from '../support/process-memory.ts';
+import { startScene } from '../support/scene.ts';
+import { TOKEN_HOSTS, TOKEN_SERVICES } from '../support/token-services.ts';
+import { type Received, valuesOf } from '../support/upstream.ts';
+
+t.setTimeout(120_000);
+const scene = await startScene({
+  flags: ['--workers', '1'],
+  services: TOKEN_SERVICES,
+  hosts: TOKEN_HOSTS,
+});
+t.teardown(scene.remove);
+const { sallyport, upstream } = scene;
+const bot = await scene.addAgent('bot');
+const agents = ['bot'];
+
+/** What the token endpoint answers; the services say what they were shown. */
+let answer: (request: Received, response: ServerResponse) => void = () => {};
+const asked: Received[] = [];
+upstream.respond = (request, response) => {
+  const host = valuesOf(request, 'host')[0];
+  if (host === 'token.test' || request.path.startsWith('/app/installations/')) {
+    asked.push(request);
+    return answer(request, response);
+  }
+  response.end(`${valuesOf(request, 'authorization')}\n`);
+};
+const json = (response: ServerResponse, body: unknown, status = 200): void => {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+};
+const marker = (): string => `marker-${randomBytes(24).toString('hex')}`;
+const newToken = (): string => `tok-${randomBytes(12).toString('hex')}`;
+const get = (host: string, path = '/v1/things') => curl(sallyport.proxy, bot, [`https://${host}${path}`]);
+const shown = () => valuesOf(upstream.last, 'authorization');
+
+t.beforeEach(() => {
+  asked.length = 0;
+  upstream.forget();
+});
+
+t.test('client credentials become an access token, and only that is sent', async (t) => {
+  const secret = `client-${randomBytes(12).toString('hex')}`;
+  const token = newToken();
+  answer = (_request, response) =>
+    json(response, { access_token: token, token_type: 'Bearer', expires_in: 3600 });
+  await scene.setCredential('robot', secret, { agents, fields: ['client_id=a:b', 'tenant=t1', 'scope=r,w'] });
+  t.match(await get('robot.test'), { code: 0, stdout: `Bearer ${'*'.repeat(token.length)}\n` });
+  t.same(shown(), [`Bearer ${token}`], 'the answer was searched for it');
+  t.same(valuesOf(upstream.last, 'x-tenant'), ['t1']);
+  t.equal(asked.length, 1);
+  const [request] = asked;
+  t.match(request, { method: 'POST', path: '/token' });
+  const basic = Buffer.from(`a%3Ab:${secret}`).toString('base64');
+  t.same(request && valuesOf(request, 'authorization'), [`Basic ${basic}`]);
+  t.same(Object.fromEntries(new URLSearchParams(String(request?.body))), {
+    grant_type: 'client_credentials',
+    scope: 'r w',
+    account: 't1',
+  });
+  const many = await Promise.all(Array.from({ length: 8 }, () => get('robot.test')));
+  t.ok(many.every(({ code }) => code === 0));
+  t.equal(asked.length, 1, 'one token for all of them');
+});
+
+t.test('an agent is told why there is no token, and what helps; nothing of it is sent', async (t) => {
+  answer = (_request, response) => json(response, { error: 'invalid_grant' }, 400);
+  await scene.setCredential('hub', marker(), { agents, fields: ['username=me'] });
+  const refused = JSON.parse((await get('hub.test')).stdout);
+  t.match(refused, { status: 502, code: 'exchange_refused', retryable: false, detail: /hub gives no token/ });
+  answer = (_request, response) => response.end('<html>');
+  await scene.setCredential('hub', marker());
+  const failed = JSON.parse((await get('hub.test')).stdout);
+  t.match(failed, {
+    status: 503,
+    code: 'exchange_failed',
+    retryable: true,
+    detail: /its answer is not JSON/,
+  });
+  t.ok(
+    upstream.received.every((request) => !valuesOf(request, 'host').includes('hub.test')),
+    'no request without a token',
+  );
+});
+
+t.test('a token for each request is made of it, and none is kept', async (t) => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const pem = privateKey.export({ type: 'sec1', format: 'pem' });
+  await scene.setCredential('signed', pem, { agents, fields: ['key_name=k'] });
+  const tokens: string[] = [];
+  for (const path of ['/v2/a', '/v2/a', '/v2/b?x=1']) {
+    t.match(await get('signed.test', path), { code: 0 });
+    const [authorization = ''] = shown();
+    tokens.push(authorization);
+    const claims = JSON.parse(Buffer.from(authorization.split('.')[1] ?? '', 'base64url').toString());
+    t.equal(claims.uri, `GET signed.test${path.replace(/\?.*/, '')}`);
+  }
+  t.equal(new Set(tokens).size, 3);
+  t.equal(asked.length, 0);
+});
+
+t.test('a key is made in the HSM from the command line, and its public half shown', async (t) => {
+  const create = [
+    'credential',
+    'create',
+    'account',
+    '--label',
+    'born',
+    '--agent',
+    'bot',
+    '--field',
+    'scopes=s',
+  ];
+  t.match(
+    await sallyport.failure([...create, '--field', 'key_json=x']),
+    /^1 sallyport: "key_json" of account is a secret/,
+  );
+  t.match(await sallyport.failure(['credential', 'create', 'hub']), /takes no key that signs/);
+  const { stdout } = await sallyport.cli([...create, '--field', 'client_email=a@b.c']);
+  const publicKey = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/.exec(stdout)?.[0] ?? '';
+  t.match(stdout, /account "born" is at version 1[\s\S]*RSA-2048[\s\S]*-----BEGIN CERTIFICATE-----/);
+  answer = (_request, response) => json(response, { access_token: newToken(), expires_in: 60 });
+  t.match(await get('account.test'), { code: 0 });
+  const [header = '', claims = '', signature = ''] = (
+    new URLSearchParams(String(asked[0]?.body)).get('assertion') ?? ''
+  ).split('.');
+  t.ok(verify('sha256', Buffer.from(`${header}.${claims}`), publicKey, Buffer.from(signature, 'base64url')));
+  const id = /credential (crd_\w+)/.exec(stdout)?.[1] ?? '';
+  t.match(await sallyport.json(['credential', 'public-key', id]), { jwk: { kty: 'RSA', alg: 'RS256' } });
+  t.match(
+    (await sallyport.cli(['hsm', 'status'])).stdout,
+    new RegExp(`${id}-1 .*RSA-2048 +yes +no +yes +yes`),
+  );
+  await sallyport.cli(['credential', 'remove', id]);
+  t.notMatch((await sallyport.cli(['hsm', 'status'])).stdout, id);
+});
+
+t.test('a refresh token becomes an access token; one that comes back is shown the next time', async (t) => {
+  const [first, second, third] = [newToken(), newToken(), newToken()];
+  const [one, two] = [marker(), marker()];
+  let next = one;
+  const tokens = [first, second, third];
+  answer = (_request, response) =>
+    json(response, {
+      access_token: tokens.shift(),
+      token_type: 'bearer',
+      expires_in: '2',
+      refresh_token: next,
+    });
+  const secrets = { client_id: 'c', client_secret: marker(), refresh_token: marker() };
+  await t.rejects(
+    scene.setCredential('consent', JSON.stringify({ client_secret: 'cs' }), { fields: ['client_id=c'] }),
+    /without the field refresh_token no token can be had/,
+  );
+  const { client_id, ...secret } = secrets;
+  await scene.setCredential('consent', JSON.stringify(secret), {
+    agents,
+    fields: [`client_id=${client_id}`],
+  });
+  const form = (request: Received | undefined) =>
+    Object.fromEntries(new URLSearchParams(String(request?.body)));
+  t.match(await get('consent.test'), { code: 0 });
+  t.same(shown(), [`Bearer ${first}`]);
+  t.same(form(asked[0]), { grant_type: 'refresh_token', ...secrets });
+  next = two;
+  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  t.match(await get('consent.test'), { code: 0 });
+  t.same(shown(), [`Bearer ${second}`], 'a token that has expired is used no more');
+  t.match(form(asked[1]), { refresh_token: one });
+  const credentials = Listed.parse(await sallyport.json(['credential', 'list']));
+  t.match(
+    credentials.find(({ service }) => service === 'consent'),
+    { version: 1 },
+    'which is no new version of the credential',
+  );
+  const needles = [...Object.values(secret), one, two].map((each) => Buffer.from(each));
+  for (const { kind, pid } of Status.parse(await sallyport.json(['status'])).processes) {
+    if (kind === 'worker')
+      t.same(
+        countInMemory(pid, needles),
+        needles.map(() => 0),
+        'no worker has it',
+      );
+  }
+  await sallyport.stop();
+  const again = await sallyport.restart();
+  t.teardown(() => again.stop());
+  t.match(await curl(again.proxy, bot, ['https://consent.test/']), { code: 0 });
+  t.match(form(asked[2]), { refresh_token: two }, 'it was stored');
+});
+const Status = z.object({ processes: z.array(z.object({ kind: z.string(), pid: z.number() })) });
+const Listed = z.array(z.object({ service: z.string(), version: z.number() }));
