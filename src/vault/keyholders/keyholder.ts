@@ -1,6 +1,7 @@
 import type { Channel } from '../../channel/channel.ts';
 import { KeyholderHealth, KeyholderInfo, type KeyholderRequest } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
+import { MAKING } from './verbs.ts';
 
 /** What `status` waits for a keyholder. */
 const STATUS_MS = 1_000;
@@ -86,7 +87,7 @@ export class Keyholder {
     deadlineMs: number,
   ): Promise<T> {
     this.#pending += 1;
-    const making = request.verb === 'rotate' || request.verb === 'authority.make';
+    const making = MAKING.has(request.verb);
     this.#making ||= making;
     try {
       return await this.#channel.request(request, parts, take, deadlineMs);

@@ -4,6 +4,7 @@ import type { SallyportError } from '../../errors.ts';
 import { asUnavailable, hung, Keyholder, type Take, unavailable } from './keyholder.ts';
 import { type HsmStatus, statusOf } from './status.ts';
 import { Turn } from './turn.ts';
+import { OF_ONE } from './verbs.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */
 const DEADLINE_MS = 5_000;
@@ -11,20 +12,6 @@ const DEADLINE_MS = 5_000;
 const AGAIN_MS = 1_000;
 /** A keyholder that has just been started loads its module and logs in before it answers. */
 const FIRST_DEADLINE_MS = 15_000;
-
-/** Verbs that change the token, or read what another has just changed: all through the same keyholder. */
-const OF_ONE: ReadonlySet<KeyholderRequest['verb']> = new Set([
-  'anchor.read',
-  'anchor.write',
-  'rotate',
-  'retire',
-  'authority.make',
-  'authority.destroy',
-  'authority.list',
-  'key.make',
-  'key.destroy',
-  'key.list',
-] as const);
 
 /**
  * The keyholders of the moment. Verbs are spread over them, each to the one with the least to do; one that crashes or
