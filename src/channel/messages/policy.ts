@@ -24,6 +24,28 @@ export const RuleHost = z.strictObject({
 });
 export type RuleHost = z.infer<typeof RuleHost>;
 
+/** A service's own limits of its requests, in bytes and milliseconds; null: the one of the settings. */
+export const ServiceLimits = z.strictObject({
+  bodyBytes: z.number().int().nullable(),
+  /** Until there is a connection to its server. */
+  connectTimeoutMs: z.number().int().nullable(),
+  /** From a request's end to its answer's head. */
+  responseTimeoutMs: z.number().int().nullable(),
+  /** Without a byte either way, once the answer has begun. */
+  idleTimeoutMs: z.number().int().nullable(),
+  /** From a request's head to the end of its answer. */
+  totalTimeoutMs: z.number().int().nullable(),
+});
+export type ServiceLimits = z.infer<typeof ServiceLimits>;
+
+export const NO_LIMITS: ServiceLimits = {
+  bodyBytes: null,
+  connectTimeoutMs: null,
+  responseTimeoutMs: null,
+  idleTimeoutMs: null,
+  totalTimeoutMs: null,
+};
+
 /** A compiled grant: this agent may use this credential version, here, within these methods and paths. */
 export const Rule = z.strictObject({
   id: z.string(),
@@ -43,8 +65,7 @@ export const Rule = z.strictObject({
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */
   http2: z.boolean(),
-  /** The service's own limit of a request's body, in bytes; null: the one of the settings. */
-  bodyBytes: z.number().int().nullable(),
+  limits: ServiceLimits,
   /** Set where a row behind this rule failed authentication: the rule refuses with `integrity_failed`. */
   integrity: z.string().nullable(),
 });

@@ -11,6 +11,7 @@ import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
 import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
+import { Pace } from './pace.ts';
 import { Preparation, type Preparing } from './preparation.ts';
 import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
@@ -33,6 +34,10 @@ export class Exchange implements Preparing {
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
+  /** The server's time from the request's end to the answer's head. */
+  #responseMs = 0;
+  /** Undefined unless it lasts. */
+  #pace: Pace | undefined;
   /** Where the head says its hash: the body is read to its end first. */
   #collected: CollectedBody | undefined;
   #bytesUp = 0;
@@ -104,6 +109,7 @@ export class Exchange implements Preparing {
       const upgrade = this.accept !== undefined;
       bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
+      this.#responseMs = rule.limits.responseTimeoutMs ?? tunnel.worker.settings.limits.responseTimeoutMs;
     } catch (error) {
       return this.fail(asSallyportError(error));
     }
@@ -168,7 +174,7 @@ export class Exchange implements Preparing {
     const relay = this.#relay;
     if (this.#over || !relay || relay.started) return;
     const now = performance.now();
-    relay.awaitAnswer(now);
+    relay.awaitAnswer(now + this.#responseMs);
     this.#body?.moved(now);
   }
 
@@ -258,8 +264,25 @@ export class Exchange implements Preparing {
   checkDeadlines(now: number): void {
     if (this.#over) return;
     const error = this.#body?.checkDeadline(now);
-    if (error) this.#bodyBroke(error);
+    if (error) return this.#bodyBroke(error);
+    const late = this.#checkPace(now);
+    if (late) this.#cutShort(late);
     else this.#relay?.checkDeadline(now);
+  }
+
+  #checkPace(now: number): SallyportError | undefined {
+    const { rule, startedAt } = this.#preparation;
+    if (!rule) return undefined; // refused, and about to be answered
+    this.#pace ??= new Pace(this.tunnel.worker, rule.limits, startedAt);
+    return this.#pace.check(now, this.#bytesUp + (this.#relay?.bytesDown ?? 0), this.answering);
+  }
+
+  /** Its time is up, in whatever state it is. */
+  #cutShort(error: SallyportError): void {
+    if (this.#relay) return this.#relay.fail(error);
+    this.#preparation.end();
+    if (this.#preparation.record === undefined) this.refuse(error);
+    else this.fail(error);
   }
 
   refuse(error: SallyportError): void {

@@ -23,11 +23,12 @@ export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefin
 export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
   const { host, port, agent, scheme, grpc } = side;
   const identity = `${rule.credential} ${rule.version}`;
+  const timeoutMs = rule.limits.connectTimeoutMs ?? undefined;
   // A WebSocket is begun in HTTP/1.1.
   if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
-    return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+    return { host, port, agent, identity, http2: compileInjection(rule.inject).names, timeoutMs };
   }
-  return { plain: scheme === 'http', host, port, agent, identity };
+  return { plain: scheme === 'http', host, port, agent, identity, timeoutMs };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
-import type { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { PASSED } from '../policy/match.ts';
 import { asSallyportError } from '../problem.ts';
@@ -39,9 +39,8 @@ export class Preparation {
   readonly #head: RequestHead;
   readonly #path: string;
   readonly #body: RequestBody | undefined;
-  readonly #startedAt = performance.now();
+  readonly startedAt = performance.now();
   #forwardedAt = 0;
-  #rule: Rule | undefined;
   #revision = 0;
   #lease: Lease | undefined;
   /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
@@ -50,6 +49,8 @@ export class Preparation {
   #unsettled = 0;
   #decisions = 0;
   #over = false;
+  /** Undefined until one lets the request through. */
+  rule: Rule | undefined;
   upstream: UpstreamConnection | undefined;
   /** What the request is signed for, where its rule signs. */
   signing: Signing | undefined;
@@ -76,7 +77,7 @@ export class Preparation {
     try {
       this.#revision = worker.policy.revision;
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
-      this.#rule = rule;
+      this.rule = rule;
       this.#body?.admit(rule);
       this.signing = signingOf(this.#side, this.#head, rule);
       this.#lease = hotSecret(worker, rule, this.signing);
@@ -90,13 +91,13 @@ export class Preparation {
 
   /** Whether a credential goes with the request. */
   get isCredentialed(): boolean {
-    return this.#rule !== PASSED;
+    return this.rule !== PASSED;
   }
 
   /** Asked when a new policy is in force: does it forbid this request, or give it another credential? */
   lostItsRight(): boolean {
     const { revision } = this.#side.worker.policy;
-    const rule = this.#rule;
+    const rule = this.rule;
     if (!rule || revision === this.#revision) return false;
     this.#revision = revision;
     return !holdsStill(rule, this.#side, this.#head, this.#path);
@@ -104,7 +105,7 @@ export class Preparation {
 
   /** Goes on where `forward` had something to wait for: all is looked at again. */
   resume(): void {
-    if (this.#rule && !this.#over) this.#confirm(this.#rule);
+    if (this.rule && !this.#over) this.#confirm(this.rule);
   }
 
   /**
@@ -112,7 +113,7 @@ export class Preparation {
    * processed nothing; false where that is not so, and the second time.
    */
   retry(unprocessed: boolean): boolean {
-    const rule = this.#rule;
+    const rule = this.rule;
     if (!rule || this.#retried || this.#over) return false;
     if (!unprocessed && !this.upstream?.reused) return false;
     this.#retried = true;
@@ -137,8 +138,8 @@ export class Preparation {
   complete(status: number | null, error: string | null, bytesUp: number, bytesDown: number): void {
     if (this.record === undefined) return;
     const now = performance.now();
-    const overheadMs = (this.#forwardedAt || now) - this.#startedAt;
-    const totalMs = now - this.#startedAt;
+    const overheadMs = (this.#forwardedAt || now) - this.startedAt;
+    const totalMs = now - this.startedAt;
     const outcome = { status, error, overheadMs, totalMs, bytesUp, bytesDown };
     this.#side.worker.stages.journal.outcome(this.record, outcome);
   }
@@ -189,6 +190,10 @@ export class Preparation {
     try {
       const key = upstreamKey(this.#side, this.#head, rule);
       return await this.#side.worker.stages.pool.open(key, this.#opening.signal);
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'upstream_timeout')
+        this.#side.worker.metrics.limit('slow_connect');
+      throw error;
     } finally {
       this.#opening = undefined;
     }

@@ -78,7 +78,7 @@ export class Relay implements UpstreamHandler, PassesOn {
     try {
       this.#take(chunk);
     } catch (error) {
-      this.#fail(asSallyportError(error));
+      this.fail(asSallyportError(error));
     }
   }
 
@@ -90,7 +90,7 @@ export class Relay implements UpstreamHandler, PassesOn {
       this.#body.end();
       this.#done();
     } catch (error) {
-      this.#fail(asSallyportError(error));
+      this.fail(asSallyportError(error));
     }
   }
 
@@ -98,8 +98,8 @@ export class Relay implements UpstreamHandler, PassesOn {
     if (this.#over) return;
     const unprocessed = error instanceof Unprocessed;
     if (!this.#received && this.#exchange.retry(unprocessed)) return this.destroy();
-    if (unprocessed) this.#fail(refused(error));
-    else this.#fail(error instanceof SallyportError ? error : closedEarly(error));
+    if (unprocessed) this.fail(refused(error));
+    else this.fail(error instanceof SallyportError ? error : closedEarly(error));
   }
 
   onDrain(): void {
@@ -110,16 +110,17 @@ export class Relay implements UpstreamHandler, PassesOn {
     if (!this.#over) this.#upstream.socket.resume();
   }
 
-  /** The server has its time to begin its answer, from `now` on. */
-  awaitAnswer(now: number): void {
-    this.#deadline = now + this.#tunnel.worker.settings.limits.responseTimeoutMs;
+  /** The server has until then to begin its answer (as of performance.now()). */
+  awaitAnswer(until: number): void {
+    this.#deadline = until;
   }
 
   checkDeadline(now: number): void {
     if (this.#over || now < this.#deadline) return;
     this.#deadline = Number.POSITIVE_INFINITY;
-    if (this.#switched) this.#tunnel.destroy();
-    else this.#fail(timedOut());
+    if (this.#switched) return this.#tunnel.destroy();
+    this.#tunnel.worker.metrics.limit('slow_answer');
+    this.fail(timedOut());
   }
 
   /** The agent sends no more: the server is told, and has a moment to say its last. False unless protocols are switched. */
@@ -234,7 +235,8 @@ export class Relay implements UpstreamHandler, PassesOn {
     this.#exchange.responseDone(this.#status, this.#reusable, this.#persistent);
   }
 
-  #fail(error: SallyportError): void {
+  /** The answer cannot be had, or finished. */
+  fail(error: SallyportError): void {
     if (this.#over) return;
     this.#over = true;
     this.#exchange.responseFailed(error, this.started, this.#end !== undefined || this.#decode);
