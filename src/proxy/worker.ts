@@ -48,6 +48,8 @@ export class Worker {
   readonly stages: Stages;
   readonly metrics: Metrics;
   readonly tunnels = new Set<Connection>();
+  /** Keys of credentials whose token a server has refused since it was last asked for. */
+  readonly refusedTokens = new Set<string>();
   readonly #tunnelsOf = new Map<string, number>();
   readonly #tunnelRate: RateLimit;
   #policy: PolicyTable;
@@ -78,9 +80,9 @@ export class Worker {
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     for (const tunnel of this.tunnels) tunnel.recheck();
     for (const go of this.#awaitingPolicy.splice(0)) go();
-    this.stages.secrets.retain(
-      new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version))),
-    );
+    const keys = new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version)));
+    this.stages.secrets.retain(keys);
+    for (const key of this.refusedTokens) if (!keys.has(key)) this.refusedTokens.delete(key);
   }
 
   /** Resolves once a policy newer than `revision` is in force, or after `withinMs`. */

@@ -14,7 +14,7 @@ const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 /** The credential that `rule` names, where this worker has it. */
 export function hotSecret(worker: Worker, rule: Rule): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
-  if (rule.perRequest) return undefined;
+  if (rule.token === 'per-request') return undefined;
   return worker.stages.secrets.get(secretKey(rule.credential, rule.version));
 }
 
@@ -42,11 +42,21 @@ export async function fetchSecret(
   const { host, port, agent, token } = side;
   const { credential, version } = rule;
   const asked = { agent, rule: rule.id, credential, version, host, port };
-  if (rule.perRequest) {
+  if (rule.token === 'per-request') {
     return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
   }
   const key = secretKey(credential, version);
-  return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
+  const refused = side.worker.refusedTokens.delete(key);
+  return vault.secret({ ...asked, ...(refused && { refused }) }, token, (fields, maxAgeMs) =>
+    secrets.put(key, fields, maxAgeMs),
+  );
+}
+
+/** The server has answered 401: a token that was made of the credential may have been taken back there. */
+export function tokenRefused({ stages, refusedTokens }: Worker, { credential, version }: Rule): void {
+  const key = secretKey(credential, version);
+  stages.secrets.remove(key);
+  refusedTokens.add(key);
 }
 
 /** The credential was replaced again and again while a request was prepared. */

@@ -34,6 +34,8 @@ interface Kept {
   /** What the token was made under: with another one it is not this token's credential any more. */
   readonly binding: Buffer;
   readonly envelope: Envelope;
+  /** From then on a server that refuses it is taken at its word. */
+  readonly doubtedAt: number;
   readonly renewAt: number;
   readonly unusableAt: number;
 }
@@ -55,6 +57,9 @@ export interface TokensParts {
 const DEFAULT_LIFETIME_MS = 300_000;
 /** A token is made anew after this part of its life, while the old one still serves. */
 const RENEWED_AFTER = 0.75;
+/** An agent can have a server say 401 at will: a token is not made anew for that before. */
+const DOUBTED_AFTER_MS = 60_000;
+const DOUBTED_AFTER = 0.25;
 /** It is not given out in its last moments: a request takes its time, and clocks differ. */
 const MARGIN_MS = 30_000;
 const MARGIN_OF_LIFE = 0.1;
@@ -77,13 +82,15 @@ export class AccessTokens {
   }
 
   /**
-   * The token of that credential. Throws exchange_failed (for now), exchange_refused (until the owner does something),
+   * The token of that credential. `refused`: the server has refused the last one, which may have been taken back there.
+   * Throws exchange_failed (for now), exchange_refused (until the owner does something),
    * credential_missing, hsm_unavailable, integrity_failed, journal_unavailable.
    */
-  async release(subject: Subject): Promise<ReleasedToken> {
+  async release(subject: Subject, refused = false): Promise<ReleasedToken> {
     const key = keyOf(subject.credential.id, subject.version.version);
     const binding = tokenBinding(subject);
     let kept = this.#fresh(key, binding);
+    if (refused && kept && Date.now() >= kept.doubtedAt) kept = undefined;
     if (!kept) {
       await this.#make(key, binding, subject);
       kept = this.#fresh(key, binding);
@@ -172,6 +179,7 @@ export class AccessTokens {
     this.#kept.set(key, {
       binding,
       envelope,
+      doubtedAt: madeAt + Math.min(DOUBTED_AFTER_MS, life * DOUBTED_AFTER),
       renewAt: madeAt + life * RENEWED_AFTER,
       unusableAt: madeAt + life - Math.min(MARGIN_MS, life * MARGIN_OF_LIFE),
     });

@@ -1,4 +1,5 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, verify } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { startTokenEndpoint } from '../../support/token-endpoint.ts';
 import { TOKEN_SERVICES } from '../../support/token-services.ts';
@@ -8,8 +9,8 @@ import { install, TestVault } from '../../support/vault.ts';
 t.setTimeout(120_000);
 const installation = await install();
 const endpoint = await startTokenEndpoint();
-const vault = await TestVault.start(installation, { worker: endpoint.settings });
-const worker = await vault.worker();
+let vault = await TestVault.start(installation, { worker: endpoint.settings });
+let worker = await vault.worker();
 t.teardown(async () => {
   await vault.stop();
   await endpoint.close();
@@ -150,4 +151,38 @@ t.test('what cannot be a key is said so, without quoting it', async (t) => {
   t.notMatch(answer.header.message, /bm90/);
   await set('account', { key_json: '{"private_key": 1}' }, {});
   t.match((await ask('account')).header.message, /not the JSON file of a service account/);
+});
+
+t.test('a token is made anew before it ends, while the old one still serves', async (t) => {
+  await set('hub', { token: 'another-password' }, { username: 'me' });
+  endpoint.answer({ token: 'old', expires_in: 8 });
+  t.same((await ask('hub')).parts.map(String), ['old']);
+  endpoint.answer({ token: 'new', expires_in: 8 });
+  const before = endpoint.upstream.received.length;
+  t.same((await ask('hub')).parts.map(String), ['old']);
+  await delay(6_050);
+  const { header, parts } = await ask('hub');
+  t.same(parts.map(String), ['old'], 'nobody waits');
+  t.ok(header.maxAgeMs < 1_200, 'and nobody keeps it');
+  await vault.until('the new one is there', async () => String((await ask('hub')).parts[0]) === 'new');
+  t.equal(endpoint.upstream.received.length, before + 1);
+});
+
+t.test('a refresh token that came back is stored before the token is used', async (t) => {
+  await set('consent', { client_secret: 'cs', refresh_token: 'rt-1' }, { client_id: 'id' });
+  const { version } = worker.policy.rules.find(({ service }) => service === 'consent') ?? {};
+  endpoint.answer({ access_token: 'at-1', refresh_token: 'rt-2', expires_in: 3600 });
+  t.same((await ask('consent')).parts.map(String), ['at-1']);
+  t.match(endpoint.form(), { grant_type: 'refresh_token', refresh_token: 'rt-1' });
+  t.match(
+    vault.journal().findLast(({ type }) => type === 'admin'),
+    { action: 'credential.refresh', detail: { service: 'consent', version } },
+  );
+  await vault.kill();
+  vault = await TestVault.start(installation, { worker: endpoint.settings });
+  worker = await vault.worker();
+  endpoint.answer({ access_token: 'at-2', refresh_token: 'rt-2', expires_in: 3600 });
+  t.same((await ask('consent')).parts.map(String), ['at-2'], 'the token itself is not stored');
+  t.match(endpoint.form(), { refresh_token: 'rt-2' });
+  t.equal(worker.policy.rules.find(({ service }) => service === 'consent')?.version, version);
 });
