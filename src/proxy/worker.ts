@@ -50,6 +50,8 @@ export class Worker {
   readonly tunnels = new Set<Connection>();
   /** Keys of credentials whose token a server has refused since it was last asked for. */
   readonly refusedTokens = new Set<string>();
+  /** By rule: asked for now. Each resolves with why there is none, or undefined. */
+  readonly awaitedTokens = new Map<string, Promise<unknown>>();
   readonly #tunnelsOf = new Map<string, number>();
   readonly #tunnelRate: RateLimit;
   #policy: PolicyTable;

@@ -47,9 +47,34 @@ export async function fetchSecret(
   }
   const key = secretKey(credential, version);
   const refused = side.worker.refusedTokens.delete(key);
-  return vault.secret({ ...asked, ...(refused && { refused }) }, token, (fields, maxAgeMs) =>
-    secrets.put(key, fields, maxAgeMs),
+  const ask = () =>
+    vault.secret({ ...asked, ...(refused && { refused }) }, token, (fields, maxAgeMs) =>
+      secrets.put(key, fields, maxAgeMs),
+    );
+  return rule.token === 'kept' ? once(side.worker, rule, ask) : ask();
+}
+
+/**
+ * A token may take its server seconds to give: of the requests that wait for one, the first asks, or one agent could have
+ * all that this worker may ask at a time.
+ */
+async function once(worker: Worker, rule: Rule, ask: () => Promise<Lease>): Promise<Lease> {
+  const { awaitedTokens } = worker;
+  const failure = await awaitedTokens.get(rule.id);
+  const given = failure === undefined ? hotSecret(worker, rule) : undefined;
+  if (given) return given;
+  // What the first was refused on its own account does not hold for the others.
+  if (failure instanceof SallyportError && failure.code.startsWith('exchange_')) throw failure;
+  const asking = ask();
+  const settled = asking.then(
+    () => undefined,
+    (error: unknown) => error,
   );
+  awaitedTokens.set(rule.id, settled);
+  void settled.then(() => {
+    if (awaitedTokens.get(rule.id) === settled) awaitedTokens.delete(rule.id);
+  });
+  return asking;
 }
 
 /** The server has answered 401: a token that was made of the credential may have been taken back there. */

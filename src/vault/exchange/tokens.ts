@@ -91,16 +91,26 @@ export class AccessTokens {
     const binding = tokenBinding(subject);
     let kept = this.#fresh(key, binding);
     if (refused && kept && Date.now() >= kept.doubtedAt) kept = undefined;
-    if (!kept) {
-      await this.#make(key, binding, subject);
-      kept = this.#fresh(key, binding);
-      if (!kept) throw new SallyportError('exchange_failed', 'The token expired as it came: try again.');
-    } else if (Date.now() >= kept.renewAt) {
+    if (kept && Date.now() >= kept.renewAt) {
       // The one at hand still serves; what fails now is tried again, and told once it is needed.
       this.#make(key, binding, subject).catch(() => {});
     }
-    const value = await openEnvelope(this.#parts.keyholder, binding, kept.envelope);
-    return { value, maxAgeMs: Math.max(1, kept.unusableAt - Date.now()) };
+    const value = kept && (await this.#openKept(kept));
+    if (kept && value) return released(value, kept);
+    await this.#make(key, binding, subject);
+    const made = this.#fresh(key, binding);
+    if (!made) throw new SallyportError('exchange_failed', 'The token expired as it came: try again.');
+    return released(await openEnvelope(this.#parts.keyholder, binding, made.envelope), made);
+  }
+
+  /** The kept token; undefined where the KEK that it was sealed under has been retired since. */
+  async #openKept({ binding, envelope }: Kept): Promise<Buffer | undefined> {
+    try {
+      return await openEnvelope(this.#parts.keyholder, binding, envelope);
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'hsm_key_missing') return undefined;
+      throw error;
+    }
   }
 
   /** A token for one request alone. Throws as `release`. */
@@ -245,6 +255,10 @@ function named(service: string, cause: unknown): unknown {
   if (!(cause instanceof SallyportError) || cause.code !== 'exchange_failed') return cause;
   const message = `${service} cannot be used now: no token for it could be had, so nothing was sent. ${cause.message} Try again shortly, then tell the owner.`;
   return new SallyportError('exchange_failed', message, { cause });
+}
+
+function released(value: Buffer, { unusableAt }: Kept): ReleasedToken {
+  return { value, maxAgeMs: Math.max(1, unusableAt - Date.now()) };
 }
 
 /** Names the tokens of a credential version. */

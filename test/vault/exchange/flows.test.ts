@@ -144,13 +144,21 @@ t.test('where a server takes the client in the body alone, it is shown there', a
 
 t.test('what cannot be a key is said so, without quoting it', async (t) => {
   const broken = '-----BEGIN PRIVATE KEY-----\nbm90IGEga2V5\n-----END PRIVATE KEY-----';
-  await set('app', { private_key: broken }, {});
-  const answer = await ask('app');
-  t.equal(answer.code, 'exchange_refused');
-  t.match(answer.header.message, /its private key is not one that the service takes/);
-  t.notMatch(answer.header.message, /bm90/);
-  await set('account', { key_json: '{"private_key": 1}' }, {});
-  t.match((await ask('account')).header.message, /not the JSON file of a service account/);
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const elliptic = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const cases: [string, Record<string, string>, RegExp][] = [
+    ['app', { private_key: broken }, /private_key of app is not an RSA private key in PEM/],
+    ['app', { private_key: elliptic }, /not an RSA private key/],
+    ['signed', { private_key: rsaPem }, /private_key of signed is not a P-256 private key in PEM/],
+    ['account', { key_json: '{"private_key": 1}' }, /is not a service account's JSON file/],
+    ['account', { key_json: rsaPem }, /is not a service account's JSON file/],
+  ];
+  for (const [service, secrets, message] of cases) {
+    const { status, body } = await vault.setCredential(service, secrets);
+    t.match({ status, code: body.code }, { status: 422, code: 'invalid_credential' }, service);
+    t.match(body.detail ?? body.message, message);
+    t.notMatch(JSON.stringify(body), /bm90|BEGIN/);
+  }
 });
 
 t.test('a token is made anew before it ends, while the old one still serves', async (t) => {
