@@ -1,8 +1,10 @@
 import { generateKeyPairSync, randomBytes, verify } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import t from 'tap';
 import { z } from 'zod';
+import { AgentTunnel } from '../support/agent.ts';
 import { curl } from '../support/curl.ts';
 import { countInMemory } from '../support/process-memory.ts';
 import { isAlive, until } from '../support/processes.ts';
@@ -121,6 +123,29 @@ t.test("a token that the server takes back is made anew, but not at the agent's 
   t.match(await get('hub.test'), { code: 0, stdout: /^Bearer / });
   t.same(shown(), [`Bearer ${tokens[1]}`]);
   t.equal(asked.length, 2);
+});
+
+t.test('of the requests that wait for a token one asks the vault', async (t) => {
+  const tunnels = await Promise.all(
+    Array.from({ length: 8 }, () => AgentTunnel.open(sallyport.proxy, bot, 'hub.test')),
+  );
+  t.teardown(() => {
+    for (const tunnel of tunnels) tunnel.close();
+  });
+  answer = (_request, response) =>
+    setTimeout(() => json(response, { token: newToken(), expires_in: 60 }), 300);
+  await scene.setCredential('hub', marker());
+  const journal = join(sallyport.data, 'journal');
+  const releases = (): number =>
+    readdirSync(journal)
+      .filter((file) => file.includes('-vault-'))
+      .flatMap((file) => readFileSync(join(journal, file), 'utf8').split('\n'))
+      .filter((line) => line.includes('"type":"release"') && line.includes('"action":"secret"')).length;
+  const before = releases();
+  const answers = await Promise.all(tunnels.map((tunnel) => tunnel.request('/')));
+  t.ok(answers.every(({ status }) => status === 200));
+  t.equal(asked.length, 1);
+  t.equal(releases() - before, 1);
 });
 
 t.test('an exchanger is nobody: no file, no journal, no environment, no way to the vault', async (t) => {

@@ -60,20 +60,22 @@ export async function fetchSecret(
  */
 async function once(worker: Worker, rule: Rule, ask: () => Promise<Lease>): Promise<Lease> {
   const { awaitedTokens } = worker;
-  const failure = await awaitedTokens.get(rule.id);
-  const given = failure === undefined ? hotSecret(worker, rule) : undefined;
-  if (given) return given;
-  // What the first was refused on its own account does not hold for the others.
-  if (failure instanceof SallyportError && failure.code.startsWith('exchange_')) throw failure;
+  const awaited = awaitedTokens.get(rule.id);
+  if (awaited) {
+    const failure = await awaited;
+    const given = failure === undefined ? hotSecret(worker, rule) : undefined;
+    if (given) return given;
+    // What the first was refused on its own account does not hold for the others.
+    if (failure instanceof SallyportError && failure.code.startsWith('exchange_')) throw failure;
+    return ask();
+  }
   const asking = ask();
   const settled = asking.then(
     () => undefined,
     (error: unknown) => error,
   );
   awaitedTokens.set(rule.id, settled);
-  void settled.then(() => {
-    if (awaitedTokens.get(rule.id) === settled) awaitedTokens.delete(rule.id);
-  });
+  void settled.then(() => awaitedTokens.delete(rule.id));
   return asking;
 }
 
