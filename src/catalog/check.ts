@@ -18,6 +18,9 @@ interface Names {
   readonly are: string;
 }
 
+/** AWS Signature Version 4. */
+export const SIGV4 = 'AWS4-HMAC-SHA256';
+
 /** What a schema cannot say: how a definition's parts refer to one another. */
 export function check(service: Service): Problem[] {
   const keys = service.fields.map((field) => field.key);
@@ -86,12 +89,21 @@ function checkInjection(path: PropertyKey[], inject: ServiceInject, values: Name
       return [...checkTemplate([...path, 'find'], inject.find, find), ...value('replace', inject.replace)];
     }
     case 'sign':
-      return [];
+      return checkSigning([...path, 'algorithm'], inject.algorithm, open, values);
     case 'exchange': {
+      if (inject.then.in === 'sign') return []; // with what the exchange yields
       const derived = { ...values, names: [...values.names, ...DERIVED] };
       return checkInjection([...path, 'then'], inject.then, derived, open);
     }
   }
+}
+
+/** The fields of a signature have the names that AWS gives them. */
+function checkSigning(path: PropertyKey[], algorithm: string, open: Names, values: Names): Problem[] {
+  if (algorithm !== SIGV4) return [];
+  const complete = open.names.includes('access_key_id') && values.names.includes('secret_access_key');
+  const message = 'a signature needs the fields access_key_id, which is not secret, and secret_access_key';
+  return complete ? [] : [{ path, message }];
 }
 
 function checkTemplate(path: PropertyKey[], template: string, known: Names): Problem[] {

@@ -1,5 +1,5 @@
 import type { Injection, RuleHost } from '../channel/messages/policy.ts';
-import type { ServiceInject } from './check.ts';
+import { type ServiceInject, SIGV4 } from './check.ts';
 import { DERIVED } from './derived.ts';
 import { exchangeNeeds, exchangeOf, exchangeUrl } from './exchange.ts';
 import { headerNameProblem } from './header-name.ts';
@@ -103,6 +103,7 @@ function compileOne(
   absent: readonly string[],
 ): Injection[] {
   const inject = given.in === 'exchange' && exchangeOf(service) ? given.then : given;
+  if (given.in === 'sign' && given.algorithm === SIGV4) return [signature(service, publicFields)];
   if (inject.in !== 'header' && inject.in !== 'basic') return [{ in: 'unsupported', kind: given.in }];
   const names = (inject.in === 'header' ? [inject.value] : [inject.username, inject.password]).flatMap(
     placeholders,
@@ -132,6 +133,14 @@ function compileOne(
   const problem = headerNameProblem(name);
   if (problem !== null) throw refused(service, problem);
   return [{ in: 'header', name, value: emptied(inject.value) }];
+}
+
+function signature(service: Service, publicFields: PublicFields): Injection {
+  const key = service.fields.find(({ key }) => key === 'access_key_id');
+  if (!/^[\w+=.@-]{1,128}$/.test(publicField(publicFields, 'access_key_id') ?? '')) {
+    throw refused(service, 'the field access_key_id has a character that no access key has');
+  }
+  return { in: 'sigv4', placeholder: key?.placeholder_for_agent ?? null };
 }
 
 function destinations(

@@ -1,12 +1,12 @@
 import type { Snapshot } from '../channel/messages/policy.ts';
 import type { WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
+import { RateLimit } from '../rate-limit.ts';
 import { pathIsUnambiguous } from './http/path.ts';
 import type { RequestJournal } from './journal/request-journal.ts';
 import type { Leaves } from './leaves.ts';
 import type { Metrics } from './metrics.ts';
 import { PolicyTable } from './policy/match.ts';
-import { RateLimit } from './rate-limit.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { type VaultClient, vaultUnavailable } from './vault-client.ts';
@@ -53,7 +53,9 @@ export class Worker {
   /** By rule: asked for now. Each resolves with why there is none, or undefined. */
   readonly awaitedTokens = new Map<string, Promise<unknown>>();
   readonly #tunnelsOf = new Map<string, number>();
+  /** This worker's share of what an agent may open and hold. */
   readonly #tunnelRate: RateLimit;
+  readonly #mostTunnels: number;
   #policy: PolicyTable;
   readonly #awaitingPolicy: (() => void)[] = [];
   #vaultGoneAt: number | undefined;
@@ -63,8 +65,12 @@ export class Worker {
     this.settings = settings;
     this.stages = stages;
     this.metrics = metrics;
-    const { tunnelsPerSecond, tunnelBurst } = settings.limits;
-    this.#tunnelRate = new RateLimit({ perSecond: tunnelsPerSecond, burst: tunnelBurst, maxWaitMs: TURN_MS });
+    const { tunnelsPerSecond, tunnelBurst, tunnelsPerAgent } = settings.limits;
+    // Connections come to the workers in equal parts, as near as the kernel does it.
+    const share = (all: number): number => Math.ceil(all / settings.workers);
+    const perSecond = tunnelsPerSecond / settings.workers;
+    this.#tunnelRate = new RateLimit({ perSecond, burst: share(tunnelBurst), maxWaitMs: TURN_MS });
+    this.#mostTunnels = share(tunnelsPerAgent);
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     setInterval(() => this.#tick(), TICK_MS).unref();
   }
@@ -125,12 +131,12 @@ export class Worker {
   /** Counts the tunnel in. Throws rate_limited where its agent has too many. */
   admit(tunnel: Connection): void {
     const open = this.#tunnelsOf.get(tunnel.agent) ?? 0;
-    const most = this.settings.limits.tunnelsPerAgent;
-    if (open >= most) {
+    if (open >= this.#mostTunnels) {
       this.metrics.limit('tunnels_per_agent');
+      const { tunnelsPerAgent } = this.settings.limits;
       throw new SallyportError(
         'rate_limited',
-        `This agent has ${most} connections open: close some, then try again.`,
+        `This agent may have ${tunnelsPerAgent} connections open, and has no more left: close some, then try again.`,
       );
     }
     this.#tunnelsOf.set(tunnel.agent, open + 1);

@@ -15,6 +15,7 @@ import type { WorkerSecret, WorkerSettings } from '../channel/messages/worker.ts
 import { SallyportError } from '../errors.ts';
 import { type Child, JOURNAL, journalPath, READ_ONLY, startChild } from './child.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
+import { raiseDescriptorLimit } from './descriptors.ts';
 import { assignOwnership } from './identity.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
@@ -56,6 +57,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   process.umask(0o077);
   // No core dumps, of this process or of any that it starts: a core would hold what memory holds.
   spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
+  const tooFew = raiseDescriptorLimit();
+  if (tooFew !== undefined) report(tooFew);
   assignOwnership(options.data);
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
@@ -187,6 +190,7 @@ class Supervisor {
       isolation: this.#isolation.name,
       worker: {
         listen: proxy,
+        workers: this.#options.workers,
         tlsListen: proxyTls && this.#tlsListener(proxyTls),
         upstreamCa,
         systemCa,

@@ -123,6 +123,7 @@ export class Vault {
       proxyAuthority: this.#proxyAuthority,
       ledger: this.#ledger,
       tokens: this.#tokens,
+      leavesPerMinute: start.worker.limits.leavesPerMinute,
     });
     const loading = new Loading({
       policy: this.#policy,

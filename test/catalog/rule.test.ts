@@ -184,12 +184,20 @@ t.test('public values cannot break out of the place where they are written', asy
   t.throws(() => compileInjection(algolia, { app_id: 'A\nB' }), refused);
 });
 
+t.test('AWS requests are signed', async (t) => {
+  const aws = fromCatalog('aws');
+  t.same(compileInjection(aws, { access_key_id: 'AKIA' }), [
+    { in: 'sigv4', placeholder: 'AKIAVAULTPLACEHOLDER' },
+  ]);
+  t.throws(() => compileInjection(aws, { access_key_id: 'a, b' }), refused);
+  t.throws(() => compileInjection(aws, {}), refused);
+});
+
 t.test('kinds that this version cannot perform are named, not dropped', async (t) => {
   const kind = (id: string, fields: Record<string, string> = {}) =>
     compileInjection(fromCatalog(id), fields)[0];
   t.same(kind('serpapi'), { in: 'unsupported', kind: 'query' });
   t.same(kind('slack-webhook'), { in: 'unsupported', kind: 'path' });
-  t.same(kind('aws', { access_key_id: 'x' }), { in: 'unsupported', kind: 'sign' });
   t.same(kind('aws-assume-role', { role_arn: 'a', region: 'r' }), { in: 'unsupported', kind: 'exchange' });
   t.same(kind('linkedin', { client_id: 'x' }), { in: 'unsupported', kind: 'oauth2' });
   t.same(kind('slack'), { in: 'header', name: 'Authorization', value: 'Bearer {token}' });

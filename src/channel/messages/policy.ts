@@ -5,6 +5,11 @@ export const Injection = z.discriminatedUnion('in', [
   /** `value` is a template: text with `{field}` placeholders, filled from the credential's fields as bytes. */
   z.strictObject({ in: z.literal('header'), name: z.string(), value: z.string() }),
   z.strictObject({ in: z.literal('basic'), username: z.string(), password: z.string() }),
+  /**
+   * The request is signed anew (AWS Signature Version 4) with a key of the day, region and service, which the vault
+   * derives. `placeholder`: the access key that agents sign with; what is presigned with another one is refused.
+   */
+  z.strictObject({ in: z.literal('sigv4'), placeholder: z.string().nullable() }),
   /** A kind that this version cannot perform: the request is refused with `injection_unsupported`. */
   z.strictObject({ in: z.literal('unsupported'), kind: z.string() }),
 ]);
@@ -18,6 +23,28 @@ export const RuleHost = z.strictObject({
   paths: z.array(z.string()),
 });
 export type RuleHost = z.infer<typeof RuleHost>;
+
+/** A service's own limits of its requests, in bytes and milliseconds; null: the one of the settings. */
+export const ServiceLimits = z.strictObject({
+  bodyBytes: z.number().int().nullable(),
+  /** Until there is a connection to its server. */
+  connectTimeoutMs: z.number().int().nullable(),
+  /** From a request's end to its answer's head. */
+  responseTimeoutMs: z.number().int().nullable(),
+  /** Without a byte either way, once the answer has begun. */
+  idleTimeoutMs: z.number().int().nullable(),
+  /** From a request's head to the end of its answer. */
+  totalTimeoutMs: z.number().int().nullable(),
+});
+export type ServiceLimits = z.infer<typeof ServiceLimits>;
+
+export const NO_LIMITS: ServiceLimits = {
+  bodyBytes: null,
+  connectTimeoutMs: null,
+  responseTimeoutMs: null,
+  idleTimeoutMs: null,
+  totalTimeoutMs: null,
+};
 
 /** A compiled grant: this agent may use this credential version, here, within these methods and paths. */
 export const Rule = z.strictObject({
@@ -38,8 +65,7 @@ export const Rule = z.strictObject({
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */
   http2: z.boolean(),
-  /** The service's own limit of a request's body, in bytes; null: the one of the settings. */
-  bodyBytes: z.number().int().nullable(),
+  limits: ServiceLimits,
   /** Set where a row behind this rule failed authentication: the rule refuses with `integrity_failed`. */
   integrity: z.string().nullable(),
 });

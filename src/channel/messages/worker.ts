@@ -4,6 +4,8 @@ import { Snapshot } from './policy.ts';
 /** vault → worker, first message: all that a worker needs to start. No secret in it. */
 export const WorkerSettings = z.strictObject({
   listen: z.strictObject({ host: z.string(), port: z.number().int() }),
+  /** How many workers there are: what an agent may have of all of them, each shares out. */
+  workers: z.number().int().min(1),
   /** Where agents connect with TLS; null: nowhere. */
   tlsListen: z
     .strictObject({
@@ -54,6 +56,8 @@ export const WorkerSettings = z.strictObject({
     passedIdleTimeoutMs: z.number().int(),
     connectTimeoutMs: z.number().int(),
     responseTimeoutMs: z.number().int(),
+    answerIdleTimeoutMs: z.number().int(),
+    totalTimeoutMs: z.number().int().nullable(),
     strangers: z.number().int(),
     tunnelsPerAgent: z.number().int(),
     tunnelBurst: z.number().int(),
@@ -100,13 +104,21 @@ export const MetricsReply = z.strictObject({
 });
 export type MetricsReply = z.infer<typeof MetricsReply>;
 
+/** What a signing key of AWS Signature Version 4 is good for. */
+export const SigningScope = z.strictObject({
+  day: z.string().regex(/^\d{8}$/),
+  region: z.string().max(64),
+  service: z.string().max(64),
+});
+export type SigningScope = z.infer<typeof SigningScope>;
+
 /** worker → vault. */
 export const FromWorker = z.discriminatedUnion('type', [
   /** Part: the agent's token as presented; SPKI DER of the worker's key. Answer: LeafReply; parts: PEM chain, 48 bytes of ticket keys. */
   z.strictObject({ type: z.literal('leaf'), agent: z.string(), host: z.string(), port: z.number().int() }),
-  /** Part: the agent's token as presented. Answer: SecretReply; parts: the fields' values, in its order. */
   /** For the TLS listener. Part: SPKI DER of the worker's key. Answer: LeafReply; part: PEM chain. */
   z.strictObject({ type: z.literal('listener-leaf') }),
+  /** Part: the agent's token as presented. Answer: SecretReply; parts: the fields' values, in its order. */
   z.strictObject({
     type: z.literal('secret'),
     agent: z.string(),
@@ -115,6 +127,8 @@ export const FromWorker = z.discriminatedUnion('type', [
     version: z.number().int(),
     host: z.string(),
     port: z.number().int(),
+    /** For a rule that signs: what a signing key is asked for, in place of the secret. `day`: YYYYMMDD, UTC. */
+    scope: SigningScope.optional(),
     /** For a credential that is made for each request anew. */
     request: z.strictObject({ method: z.string(), path: z.string() }).optional(),
     /** For a token that is kept: the server has refused the last one (401). */

@@ -2,7 +2,6 @@ import type { Rule } from '../../channel/messages/policy.ts';
 import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { splitPath } from '../http/target.ts';
-import { compileInjection } from '../injection/registry.ts';
 import { asSallyportError, problemResponse } from '../problem.ts';
 import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
@@ -10,10 +9,15 @@ import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
 import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
+import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
+import { Pace } from './pace.ts';
 import { Preparation, type Preparing } from './preparation.ts';
 import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
+import { outgoingInjection } from './signing.ts';
+
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /**
  * One request and its answer: prepared (rule, secret, connection, record), and only then forwarded; its body goes one
@@ -30,6 +34,12 @@ export class Exchange implements Preparing {
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
+  /** The server's time from the request's end to the answer's head. */
+  #responseMs = 0;
+  /** Undefined unless it lasts. */
+  #pace: Pace | undefined;
+  /** Where the head says its hash: the body is read to its end first. */
+  #collected: CollectedBody | undefined;
   #bytesUp = 0;
   #bodyBroken = false;
   #over = false;
@@ -73,7 +83,7 @@ export class Exchange implements Preparing {
 
   /** Whether bytes of the body can go on now. */
   get takesBody(): boolean {
-    return this.wantsBody && this.#relay !== undefined;
+    return this.wantsBody && (this.#relay !== undefined || this.#collected !== undefined);
   }
 
   start(): void {
@@ -82,14 +92,24 @@ export class Exchange implements Preparing {
 
   forward(rule: Rule, lease: Lease, upstream: UpstreamConnection): void {
     const { head, tunnel } = this;
+    const { signing } = this.#preparation;
+    if (signing && signing.payload.hash === undefined && !this.#collected?.hash) return this.#collect();
     let bytes: Buffer;
     let relay: Relay;
     try {
       if (head.connection.length > 0) this.accept = webSocketAccept(head);
-      const injection = compileInjection(rule.inject);
+      const { injection, target } = outgoingInjection(
+        tunnel,
+        head,
+        rule,
+        signing,
+        lease,
+        this.#collected?.hash,
+      );
       const upgrade = this.accept !== undefined;
-      bytes = outgoingHead(tunnel, head, injection, lease, upstream, this.searched, upgrade);
+      bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
+      this.#responseMs = rule.limits.responseTimeoutMs ?? tunnel.worker.settings.limits.responseTimeoutMs;
     } catch (error) {
       return this.fail(asSallyportError(error));
     }
@@ -97,15 +117,38 @@ export class Exchange implements Preparing {
     this.#bytesUp += bytes.length;
     upstream.handler = relay;
     writeAndWipe(upstream.socket, bytes);
+    const body = this.#collected?.take();
+    if (body) upstream.socket.write(body);
+    this.#bytesUp += body?.length ?? 0;
     this.#moved();
     if (this.wantsBody) tunnel.continue();
     else tunnel.watchEnd();
+  }
+
+  /** Reads the body, whose hash is to stand in the head, before anything is sent. */
+  #collect(): void {
+    this.#collected = new CollectedBody();
+    this.#body?.moved(performance.now());
+    if (this.head.expectContinue) this.tunnel.write(Buffer.from(CONTINUE));
+    this.tunnel.continue();
+  }
+
+  #collectFrom(body: RequestBody, collected: CollectedBody, chunk: Buffer, at: number): number {
+    try {
+      const end = collected.read(body, chunk, at);
+      if (body.done) setImmediate(() => this.#preparation.resume());
+      return end;
+    } catch (error) {
+      this.#bodyBroke(asSallyportError(error));
+      return chunk.length;
+    }
   }
 
   /** Passes on the body's bytes in `chunk` from `at`, framing kept; returns the offset after them. */
   forwardBody(chunk: Buffer, at: number): number {
     const { upstream } = this.#preparation;
     const body = this.#body;
+    if (body && this.#collected && !this.#relay) return this.#collectFrom(body, this.#collected, chunk, at);
     if (!upstream || !body) return chunk.length;
     let end: number;
     try {
@@ -131,7 +174,7 @@ export class Exchange implements Preparing {
     const relay = this.#relay;
     if (this.#over || !relay || relay.started) return;
     const now = performance.now();
-    relay.awaitAnswer(now);
+    relay.awaitAnswer(now + this.#responseMs);
     this.#body?.moved(now);
   }
 
@@ -155,11 +198,15 @@ export class Exchange implements Preparing {
     return this.#relay !== undefined && this.#preparation.lostItsRight();
   }
 
-  /** The upstream went away before it answered. True where the request was sent again on a new connection. */
-  retry(): boolean {
-    const repeatable = isRepeatable(this.head.method) && !this.#body?.begun;
-    if (!repeatable || !this.#preparation.retry()) return false;
+  /**
+   * The upstream went away before it answered; `unprocessed`: having taken nothing of the request. True where that is
+   * sent again on a new connection.
+   */
+  retry(unprocessed: boolean): boolean {
+    const repeatable = (unprocessed || isRepeatable(this.head.method)) && !this.#body?.begun;
+    if (!repeatable || !this.#preparation.retry(unprocessed)) return false;
     this.#relay = undefined;
+    if (this.wantsBody) this.tunnel.pauseAgent(); // until it can be forwarded again
     return true;
   }
 
@@ -193,6 +240,9 @@ export class Exchange implements Preparing {
    */
   responseFailed(error: SallyportError, started: boolean, endless: boolean): void {
     this.#preparation.dropUpstream();
+    if (!started && error.code === 'upstream_refused' && this.tunnel.refuse()) {
+      return this.#finish(null, error.code, () => {});
+    }
     if (!started) return this.fail(error);
     this.#finish(null, error.code, () => (endless ? this.tunnel.reset() : this.tunnel.destroy()));
   }
@@ -214,8 +264,25 @@ export class Exchange implements Preparing {
   checkDeadlines(now: number): void {
     if (this.#over) return;
     const error = this.#body?.checkDeadline(now);
-    if (error) this.#bodyBroke(error);
+    if (error) return this.#bodyBroke(error);
+    const late = this.#checkPace(now);
+    if (late) this.#cutShort(late);
     else this.#relay?.checkDeadline(now);
+  }
+
+  #checkPace(now: number): SallyportError | undefined {
+    const { rule, startedAt } = this.#preparation;
+    if (!rule) return undefined; // refused, and about to be answered
+    this.#pace ??= new Pace(this.tunnel.worker, rule.limits, startedAt);
+    return this.#pace.check(now, this.#bytesUp + (this.#relay?.bytesDown ?? 0), this.answering);
+  }
+
+  /** Its time is up, in whatever state it is. */
+  #cutShort(error: SallyportError): void {
+    if (this.#relay) return this.#relay.fail(error);
+    this.#preparation.end();
+    if (this.#preparation.record === undefined) this.refuse(error);
+    else this.fail(error);
   }
 
   refuse(error: SallyportError): void {
@@ -239,6 +306,7 @@ export class Exchange implements Preparing {
     this.#preparation.complete(status, error, this.#bytesUp, this.#relay?.bytesDown ?? 0);
     this.#relay?.destroy();
     this.#preparation.end();
+    this.#collected?.drop();
     then();
   }
 }

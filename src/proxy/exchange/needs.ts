@@ -7,26 +7,28 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamKey } from '../upstream/key.ts';
 import { secretKey, type Worker } from '../worker.ts';
 import type { AgentSide } from './agent-side.ts';
+import type { Signing } from './signing.ts';
 
 /** What stands for the lease where a request goes without a credential. */
 const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 
 /** The credential that `rule` names, where this worker has it. */
-export function hotSecret(worker: Worker, rule: Rule): Lease | undefined {
+export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefined): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
   if (rule.token === 'per-request') return undefined;
-  return worker.stages.secrets.get(secretKey(rule.credential, rule.version));
+  return worker.stages.secrets.get(keyOf(rule, signing));
 }
 
 /** Which connections may carry the request. */
 export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
   const { host, port, agent, scheme, grpc } = side;
   const identity = `${rule.credential} ${rule.version}`;
+  const timeoutMs = rule.limits.connectTimeoutMs ?? undefined;
   // A WebSocket is begun in HTTP/1.1.
   if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
-    return { host, port, agent, identity, http2: compileInjection(rule.inject).names };
+    return { host, port, agent, identity, http2: compileInjection(rule.inject).names, timeoutMs };
   }
-  return { plain: scheme === 'http', host, port, agent, identity };
+  return { plain: scheme === 'http', host, port, agent, identity, timeoutMs };
 }
 
 /**
@@ -37,15 +39,17 @@ export async function fetchSecret(
   side: AgentSide,
   rule: Rule,
   request: { readonly method: string; readonly path: string },
+  signing: Signing | undefined,
 ): Promise<Lease> {
   const { vault, secrets } = side.worker.stages;
   const { host, port, agent, token } = side;
   const { credential, version } = rule;
-  const asked = { agent, rule: rule.id, credential, version, host, port };
+  const scope = signing && { scope: { day: signing.day, ...signing.scope } };
+  const asked = { agent, rule: rule.id, credential, version, host, port, ...scope };
   if (rule.token === 'per-request') {
     return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
   }
-  const key = secretKey(credential, version);
+  const key = keyOf(rule, signing);
   const refused = side.worker.refusedTokens.delete(key);
   const ask = () =>
     vault.secret({ ...asked, ...(refused && { refused }) }, token, (fields, maxAgeMs) =>
@@ -63,7 +67,7 @@ async function once(worker: Worker, rule: Rule, ask: () => Promise<Lease>): Prom
   const awaited = awaitedTokens.get(rule.id);
   if (awaited) {
     const failure = await awaited;
-    const given = failure === undefined ? hotSecret(worker, rule) : undefined;
+    const given = failure === undefined ? hotSecret(worker, rule, undefined) : undefined;
     if (given) return given;
     // What the first was refused on its own account does not hold for the others.
     if (failure instanceof SallyportError && failure.code.startsWith('exchange_')) throw failure;
@@ -84,6 +88,12 @@ export function tokenRefused({ stages, refusedTokens }: Worker, { credential, ve
   const key = secretKey(credential, version);
   stages.secrets.remove(key);
   refusedTokens.add(key);
+}
+
+/** A signing key is kept apart for each day, region and service. */
+function keyOf({ credential, version }: Rule, signing: Signing | undefined): string {
+  const key = secretKey(credential, version);
+  return signing ? `${key} ${signing.day}/${signing.scope.region}/${signing.scope.service}` : key;
 }
 
 /** The credential was replaced again and again while a request was prepared. */

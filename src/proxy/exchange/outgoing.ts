@@ -18,13 +18,14 @@ export interface ScrubTargets {
 
 /**
  * The head that goes to the server, the credential in it: for one write on an idle, secured socket, which leaves no copy
- * behind, wiped as soon as it is encrypted. `searched`: the answer is searched for the credential.
+ * behind, wiped as soon as it is encrypted. `target`: in place of the agent's. `searched`: the answer is searched for the credential.
  * `upgrade`: a WebSocket is asked for. Throws what writeRequestHead throws.
  */
 export function outgoingHead(
   side: AgentSide,
   head: RequestHead,
   injection: CompiledInjection,
+  target: Buffer | undefined,
   lease: Lease,
   upstream: UpstreamConnection,
   searched: boolean,
@@ -32,7 +33,7 @@ export function outgoingHead(
 ): Buffer {
   return writeRequestHead({
     head,
-    target: originForm(head),
+    target: target ?? originForm(head),
     injection,
     fields: lease.fields,
     identityOnly: searched,

@@ -31,11 +31,16 @@ export class RequestBody {
     return this.#reader?.done ?? false;
   }
 
+  /** Start/end pairs of what is content in the chunk read last. */
+  get ranges(): readonly number[] {
+    return this.#reader?.ranges ?? [];
+  }
+
   /** Holds it to the limits of `rule`. Throws content_too_large where its length alone is beyond them. */
   admit(rule: Rule): void {
     const { limits } = this.#worker.settings;
     const framing = this.#framing;
-    this.#most = rule.bodyBytes ?? limits.bodyBytes;
+    this.#most = rule.limits.bodyBytes ?? limits.bodyBytes;
     this.#checkSize(framing.kind === 'length' ? framing.length : 0);
     if (framing.kind !== 'chunked') return;
     // A credential field that came back in a trailer would be a second one, of the agent's own making.

@@ -4,6 +4,7 @@ import { SallyportError } from '../../errors.ts';
 import { basic } from './basic.ts';
 import { header } from './header.ts';
 import type { CredentialFields, Placement } from './kind.ts';
+import { SIGNATURE_FIELDS } from './sigv4.ts';
 
 /** A rule's injections, ready to write. */
 export interface CompiledInjection {
@@ -34,7 +35,8 @@ export function compileInjection(injections: readonly Injection[]): CompiledInje
 
 function compile(injections: readonly Injection[]): CompiledInjection {
   try {
-    const placements = injections.map(place);
+    if (injections.some((injection) => injection.in === 'sigv4')) return signature(injections);
+    const placements = injections.filter((each) => each.in !== 'sigv4').map(place);
     const names = placements.map(({ name }) => name);
     for (const name of names) check(name, names);
     return {
@@ -53,8 +55,18 @@ function compile(injections: readonly Injection[]): CompiledInjection {
   }
 }
 
+/** A signature is made for each request (exchange/signing.ts); of it as such only the fields' names are known. */
+function signature(injections: readonly Injection[]): CompiledInjection {
+  if (injections.length > 1)
+    throw unsupported('The service signs its requests and puts in something else too');
+  const refuse = (): never => {
+    throw unsupported('A signature was asked for before there was a request');
+  };
+  return { names: SIGNATURE_FIELDS, length: refuse, write: refuse, scrubTargets: refuse };
+}
+
 /** The kinds of injection: one line each. */
-function place(injection: Injection): Placement {
+function place(injection: Exclude<Injection, { in: 'sigv4' }>): Placement {
   switch (injection.in) {
     case 'header':
       return header(injection);

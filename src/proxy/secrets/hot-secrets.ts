@@ -147,13 +147,20 @@ export class HotSecrets {
     this.#cache.delete(key);
   }
 
-  /** Drops every credential whose key is not in `keys`: called with what each new snapshot still allows. */
+  /**
+   * Drops every credential whose key is not in `keys`: called with what each new snapshot still allows. What follows a
+   * key's second space tells apart what was made of one credential, and is not looked at.
+   */
   retain(keys: ReadonlySet<string>): void {
     this.#cache.purgeStale(); // `keys` passes over them
-    for (const key of [...this.#cache.keys()]) if (!keys.has(key)) this.#cache.delete(key);
+    for (const key of [...this.#cache.keys()]) if (!keys.has(versionOf(key))) this.#cache.delete(key);
   }
 
   clear(): void {
     this.#cache.clear();
   }
+}
+
+function versionOf(key: string): string {
+  return key.split(' ', 2).join(' ');
 }

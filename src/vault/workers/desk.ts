@@ -5,11 +5,13 @@ import type { Reply } from '../../channel/channel.ts';
 import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
+import { RateLimit } from '../../rate-limit.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
-import { openInjected } from '../credentials/release.ts';
+import { openInjected, type ReleasedField } from '../credentials/release.ts';
+import { checkSigningScope, openSigningKey } from '../credentials/signing-key.ts';
 import type { AccessTokens, ReleasedToken } from '../exchange/tokens.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -36,6 +38,8 @@ export interface DeskParts {
   readonly issuers: Issuers;
   readonly proxyAuthority: ProxyAuthority;
   readonly ledger: Ledger;
+  /** Certificates that an agent may have made, in all workers together. */
+  readonly leavesPerMinute: number;
   readonly tokens: AccessTokens;
 }
 
@@ -47,9 +51,16 @@ export interface DeskParts {
 export class Desk {
   readonly #parts: DeskParts;
   readonly #tickets = new TicketKeys();
+  readonly #leafRate: RateLimit;
 
   constructor(parts: DeskParts) {
+    const { leavesPerMinute } = parts;
     this.#parts = parts;
+    this.#leafRate = new RateLimit({
+      perSecond: leavesPerMinute / 60,
+      burst: leavesPerMinute,
+      maxWaitMs: 0,
+    });
   }
 
   /** Answers for the worker of that name and journal; each worker gets counters of its own. */
@@ -88,6 +99,7 @@ export class Desk {
       if (!grants.some((grant) => covers(grant.rule, message.host, message.port))) {
         throw denied(`${agent.name} has no grant for ${message.host}:${message.port}`);
       }
+      this.#admit(agent.id);
       const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
       await this.#released(worker, message, { notAfter });
       const tickets = this.#tickets.derive(agent.id, authorityName(agent), message.host, message.port);
@@ -112,11 +124,10 @@ export class Desk {
         return requireRight(agent, this.#parts.compiler.grant(message.rule), message);
       };
       const { compiled, row } = right();
-      const { service, credential, rule } = compiled;
       const made = await this.#token(compiled, row, message);
-      const released = made ? [{ name: made.name, secret: true, value: made.value }] : [];
+      const released: ReleasedField[] = made ? [{ name: made.name, secret: true, value: made.value }] : [];
       try {
-        released.push(...(await openInjected(this.#parts.keyholder, service, credential, row, rule.inject)));
+        released.push(...(await this.#open(compiled, row, message)));
         await this.#released(worker, message, {});
         right(); // it may have been taken away while the HSM worked
       } catch (error) {
@@ -134,6 +145,23 @@ export class Desk {
     });
   }
 
+  /** What the rule puts into requests or, where it signs them, the key for the scope that is asked for. */
+  #open(
+    { service, credential, rule }: CompiledGrant,
+    version: CredentialVersionsTable,
+    { scope, host }: SecretRequest,
+  ): Promise<ReleasedField[]> {
+    const { keyholder } = this.#parts;
+    const signs = rule.inject.some((inject) => inject.in === 'sigv4');
+    if (signs !== (scope !== undefined)) {
+      const message = 'The vault was asked for a secret in another way than its rule uses it.';
+      throw new SallyportError('channel_malformed', message);
+    }
+    if (!scope) return openInjected(keyholder, service, credential, version, rule.inject);
+    checkSigningScope(scope, host, rule.hosts);
+    return openSigningKey(keyholder, service, credential, version, scope);
+  }
+
   /** What is made of the credential, where a worker gets that in its place. Throws as AccessTokens does. */
   async #token(
     { definition, service, credential, exchange }: CompiledGrant,
@@ -148,6 +176,15 @@ export class Desk {
     if (!request)
       throw new SallyportError('channel_malformed', 'The token is made for a request: none was named.');
     return { name: exchange.token, ...(await tokens.releaseFor(subject, { host, ...request })) };
+  }
+
+  /** Counts a certificate made for the agent, for whichever worker. Throws rate_limited. */
+  #admit(agent: string): void {
+    if (this.#leafRate.take(agent, performance.now()) !== undefined) return;
+    throw new SallyportError(
+      'rate_limited',
+      'This agent opens connections to new hosts too fast: use those that it has, or try again in a minute.',
+    );
   }
 
   /** The agent of that id, where `digest` is of one of its tokens. Throws policy_denied, integrity_failed. */
@@ -235,8 +272,9 @@ function facts(worker: string, message: Asked) {
   if (message.type === 'listener-leaf') return { worker };
   const { host, port } = message;
   if (message.type === 'leaf') return { worker, host, port };
-  const { rule, credential, version, request } = message;
-  return { worker, host, port, rule, credential, version, ...request };
+  const { rule, credential, version, request, scope } = message;
+  const signs = scope && { scope: `${scope.day}/${scope.region}/${scope.service}` };
+  return { worker, host, port, rule, credential, version, ...request, ...signs };
 }
 
 function denied(why: string): SallyportError {

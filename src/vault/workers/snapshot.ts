@@ -1,7 +1,7 @@
 import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { Service } from '../../catalog/service.ts';
-import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
+import type { Rule, ServiceLimits, Snapshot } from '../../channel/messages/policy.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type {
   AgentsTable,
@@ -138,7 +138,7 @@ export class SnapshotCompiler {
         ...tokenOf(definition),
         plainHttp: definition.plain_http,
         http2: definition.http2,
-        bodyBytes: definition.limits.body_bytes,
+        limits: limitsOf(definition),
         integrity: version ? null : gone,
       };
     } catch (error) {
@@ -152,4 +152,14 @@ export class SnapshotCompiler {
 function tokenOf(definition: Service): Pick<Rule, 'token'> {
   const exchange = exchangeOf(definition);
   return exchange ? { token: exchange.kind === 'per-request' ? 'per-request' : 'kept' } : {};
+}
+
+function limitsOf({ limits }: Service): ServiceLimits {
+  return {
+    bodyBytes: limits.body_bytes,
+    connectTimeoutMs: limits.connect_timeout_ms,
+    responseTimeoutMs: limits.head_timeout_ms,
+    idleTimeoutMs: limits.idle_timeout_ms,
+    totalTimeoutMs: limits.total_timeout_ms,
+  };
 }
