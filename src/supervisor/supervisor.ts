@@ -17,6 +17,7 @@ import { type Child, JOURNAL, journalPath, READ_ONLY, startChild } from './child
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
 import { raiseDescriptorLimit } from './descriptors.ts';
 import { assignOwnership } from './identity.ts';
+import { tokenArguments } from './installation.ts';
 import { type ChildKind, chooseIsolation, type Isolation } from './isolation.ts';
 import type { Address, ServeOptions } from './options.ts';
 import { previousJournal } from './previous-journal.ts';
@@ -230,10 +231,7 @@ class Supervisor {
     const accepted = await this.#dialled(vault, 'keyholder', name, null);
     const ownFolder = installation.ownToken ? join(data, 'token') : undefined;
     await this.#spawn('keyholder', name, {
-      args: [
-        ...['--module', installation.pkcs11Module, '--token', installation.pkcs11Token],
-        ...(keyholders > 1 ? ['--shared'] : []),
-      ],
+      args: [...tokenArguments(installation), ...(keyholders > 1 ? ['--shared'] : [])],
       input: { path: pinFile, flags: READ_ONLY },
       channel: accepted,
       dataFolder: ownFolder,
