@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeCertificates } from './certificates.ts';
 import { type Figures, measure, medians, type Plan, warmUp } from './measure.ts';
@@ -10,7 +10,7 @@ import { startHttpMitmProxy } from './peers/http-mitm-proxy.ts';
 import { startNginxPeer } from './peers/nginx.ts';
 import { startSallyport } from './peers/sallyport.ts';
 import { CORES, freePort, stop } from './processes.ts';
-import { machine, type Row, ratios, table } from './report.ts';
+import { machine, type Row, ratios, save, table } from './report.ts';
 import { buildLoad, MissingTool } from './tools.ts';
 import { startUpstream } from './upstream.ts';
 
@@ -92,9 +92,7 @@ function progress(line: string): void {
 function write(rows: readonly Row[], plan: Plan, output: string): void {
   const nginx = rows.find(({ name }) => name === 'nginx');
   const peers = rows.map((row) => ({ ...row, ofNginx: ratios(row, nginx) }));
-  const result = { date: new Date().toISOString(), machine: machine(), plan, peers };
-  mkdirSync(dirname(output), { recursive: true });
-  writeFileSync(output, `${JSON.stringify(result, null, 2)}\n`);
+  save(output, { date: new Date().toISOString(), machine: machine(), plan, peers });
   const where = CORES
     ? 'the proxy on one core, load and upstream on another'
     : 'everything on the one core there is';

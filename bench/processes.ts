@@ -62,6 +62,35 @@ export function cpuMicroseconds(root: number): number {
   return ticks * MICROSECONDS_PER_TICK;
 }
 
+/** The process that descends from `root` whose command line holds `part`. Throws where there is none. */
+export function descendant(root: number, part: string): number {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc')) {
+    const stat = Number.isInteger(Number(name)) && readStat(Number(name));
+    if (stat) parents.set(Number(name), stat.parent);
+  }
+  const isBelow = (pid: number | undefined): boolean =>
+    pid !== undefined && (pid === root || isBelow(parents.get(pid)));
+  const found = [...parents.keys()].filter((pid) => isBelow(pid) && commandLine(pid).includes(part));
+  const [pid] = found.filter((each) => !found.some((other) => parents.get(other) === each)); // not what stands around it
+  if (pid === undefined) throw new Error(`No process of ${root} runs ${part}.`);
+  return pid;
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    return ''; // it has ended
+  }
+}
+
+/** What a process has in memory now (VmRSS), or had at most (VmHWM), in KB. */
+export function residentKb(pid: number, which: 'VmRSS' | 'VmHWM'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return Number(new RegExp(`^${which}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]);
+}
+
 /** USER_HZ is 100 on every architecture that Linux runs Node on (proc(5)). */
 const MICROSECONDS_PER_TICK = 10_000;
 

@@ -1,4 +1,6 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
+import { dirname } from 'node:path';
 import { type Figures, median } from './measure.ts';
 import { CORES } from './processes.ts';
 
@@ -88,4 +90,10 @@ function percent(value: number | null): string {
 
 function times(value: number | null): string {
   return value === null ? '-' : `${value.toFixed(2)}×`;
+}
+
+/** Writes what a benchmark found, as JSON. */
+export function save(output: string, result: object): void {
+  mkdirSync(dirname(output), { recursive: true });
+  writeFileSync(output, `${JSON.stringify(result, null, 2)}\n`);
 }

@@ -1,23 +1,25 @@
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import https from 'node:https';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import tls from 'node:tls';
 import { parseArgs } from 'node:util';
+import { connect } from './agent.ts';
 import { makeCertificates } from './certificates.ts';
 import { AUTHORIZATION, HOST, type Target } from './peer.ts';
 import { startDirect } from './peers/direct.ts';
 import { startSallyport } from './peers/sallyport.ts';
 import { freePort } from './processes.ts';
+import { machine, save } from './report.ts';
 
-const USAGE = `usage: node bench/streaming.ts [--streams N] [--seconds N] [--interval MS]
+const USAGE = `usage: node bench/streaming.ts [--streams N] [--seconds N] [--interval MS] [--output FILE]
 How long an event of a stream (SSE) takes from the server's write to the agent: directly, and through Sallyport.`;
 
 /** An event as models stream them. The number is the moment of its sending, in nanoseconds. */
 const event = (at: bigint): string =>
   `event: delta\ndata: {"at":"${at}","delta":{"type":"text","text":"a word or two"}}\n\n`;
+/** Within which an event that arrived is to be on its way. */
+const LATE_MS = 5;
 const AT = /"at":"(\d+)"/g;
 
 /** A server that answers with events, each written by itself. */
@@ -34,23 +36,6 @@ async function startServer(folder: string, port: number, intervalMs: number) {
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return { server, certificates };
-}
-
-async function connect({ port, roots, tunnel, user }: Target): Promise<tls.TLSSocket> {
-  const socket = net.connect(port, '127.0.0.1');
-  socket.setNoDelay(true);
-  await once(socket, 'connect');
-  if (tunnel !== undefined) {
-    const credentials = Buffer.from(user ?? '').toString('base64');
-    socket.write(
-      `CONNECT ${tunnel} HTTP/1.1\r\nHost: ${tunnel}\r\nProxy-Authorization: Basic ${credentials}\r\n\r\n`,
-    );
-    const [answer] = await once(socket, 'data');
-    if (!String(answer).startsWith('HTTP/1.1 200')) throw new Error(`CONNECT: ${String(answer)}`);
-  }
-  const secure = tls.connect({ socket, servername: HOST, ca: readFileSync(roots) });
-  await once(secure, 'secureConnect');
-  return secure;
 }
 
 /** Reads events from `target` for a while; returns how long each took, in milliseconds, in order of length. */
@@ -76,6 +61,7 @@ const { values } = parseArgs({
     streams: { type: 'string', default: '32' },
     seconds: { type: 'string', default: '5' },
     interval: { type: 'string', default: '20' },
+    output: { type: 'string', default: join(import.meta.dirname, 'results', 'streaming.json') },
   },
 });
 const [streams, seconds, interval] = [values.streams, values.seconds, values.interval].map(Number);
@@ -85,6 +71,7 @@ if (!streams || !seconds || !interval) {
 }
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-streaming-'));
 const stops: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+const peers: object[] = [];
 try {
   const upstreamPort = await freePort();
   const { server, certificates } = await startServer(folder, upstreamPort, interval);
@@ -95,10 +82,18 @@ try {
     stops.push(() => peer.stop());
     const times = await measure(peer.target, streams, seconds);
     if (times.length === 0) throw new Error(`${peer.name}: no event arrived`);
-    const at = (share: number): string => (times[Math.floor(share * (times.length - 1))] ?? 0).toFixed(2);
-    const figures = `p50 ${at(0.5)} ms  p99 ${at(0.99)} ms  most ${at(1)} ms`;
-    process.stdout.write(`${peer.name.padEnd(10)} ${String(times.length).padStart(6)} events  ${figures}\n`);
+    const at = (share: number): number => times[Math.floor(share * (times.length - 1))] ?? 0;
+    const late = times.filter((time) => time > LATE_MS).length / times.length;
+    const figures = { events: times.length, p50: at(0.5), p99: at(0.99), most: at(1), late };
+    peers.push({ name: peer.name, ...figures });
+    const text = `p50 ${figures.p50.toFixed(2)} ms  p99 ${figures.p99.toFixed(2)} ms  most ${figures.most.toFixed(2)} ms`;
+    const share = `${(100 * late).toFixed(2)} % after ${LATE_MS} ms`;
+    process.stdout.write(
+      `${peer.name.padEnd(10)} ${String(times.length).padStart(6)} events  ${text}  ${share}\n`,
+    );
   }
+  const plan = { streams, seconds, interval };
+  save(values.output, { date: new Date().toISOString(), machine: machine(), plan, peers });
 } finally {
   for (const stop of stops.toReversed()) await stop();
 }

@@ -35,6 +35,7 @@ export const ERRORS = {
   upstream_untrusted: { status: 502, retryable: false },
   upstream_invalid: { status: 502, retryable: true },
   upstream_closed: { status: 502, retryable: true },
+  upstream_refused: { status: 503, retryable: true },
   upstream_timeout: { status: 504, retryable: true },
   client_closed: { status: 499, retryable: true },
   internal: { status: 500, retryable: true },

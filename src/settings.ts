@@ -70,6 +70,7 @@ const Cidr = z.string().transform((text, context) => {
 const count = (least: number, most: number) => z.number().int().min(least).max(most);
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
+const DAY = 24 * HOUR;
 
 export const Settings = z
   .strictObject({
@@ -129,18 +130,28 @@ export const Settings = z
         /** Time without a request after which an idle connection is closed. */
         idleTimeoutMs: count(100, HOUR).prefault(300 * SECOND),
         /** Time without a byte either way after which a tunnel that is not terminated is closed. */
-        passedIdleTimeoutMs: count(100, 24 * HOUR).prefault(HOUR),
+        passedIdleTimeoutMs: count(100, DAY).prefault(HOUR),
+        /** Time for a connection to a server: its name, TCP and TLS. This one and the next three a service may set itself. */
         connectTimeoutMs: count(100, HOUR).prefault(10 * SECOND),
         /** Time from the request's end to the response's head: models may think for minutes. */
         responseTimeoutMs: count(100, HOUR).prefault(900 * SECOND),
-        /** The limits from here on hold in each worker. Connections that have not said yet which agent's they are. */
+        /** Time without a byte either way once the answer has begun: of a stream, a WebSocket. TCP finds dead peers sooner. */
+        answerIdleTimeoutMs: count(100, 7 * DAY).prefault(4 * HOUR),
+        /** Time from the request's head to the end of its answer; null: as long as it takes. */
+        totalTimeoutMs: count(100, 7 * DAY)
+          .nullable()
+          .prefault(null),
+        /** Connections that have not said yet which agent's they are, in each worker. */
         strangers: count(1, 100_000).prefault(2_048),
-        /** An agent's open connections. */
+        /** An agent's open connections. Of this and the next two each worker gives its share: N workers give no more. */
         tunnelsPerAgent: count(1, 100_000).prefault(1_000),
         /** An agent's new connections: so many at once, then so many a second; beyond that they wait, for a second at most. */
         tunnelBurst: count(1, 1_000_000).prefault(1_000),
         tunnelsPerSecond: count(1, 1_000_000).prefault(500),
-        /** Certificates made for an agent: so many at once, then so many a minute. Hosts visited before need none. */
+        /**
+         * Certificates made for an agent, in all workers together: so many at once, then so many a minute. Each worker
+         * needs one for each host that an agent visits through it, and keeps it.
+         */
         leavesPerMinute: count(1, 1_000_000).prefault(600),
       })
       .prefault({}),

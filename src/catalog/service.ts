@@ -72,6 +72,9 @@ const Field = z.strictObject({
   help: Text.optional(),
 });
 
+const WEEK_MS = 7 * 24 * 3_600_000;
+const Milliseconds = z.number().int().min(100).max(WEEK_MS).nullable().default(null);
+
 const Test = z.strictObject({
   method: Text,
   url: Text,
@@ -103,10 +106,19 @@ const Definition = z.strictObject({
    * a string in the worker. Requests of gRPC go over HTTP/2 anyway.
    */
   http2: z.boolean().default(false),
+  /** Of its requests; what is null here is what the settings of serve say. */
   limits: z
     .strictObject({
-      /** The largest body of a request, in bytes; null: what the settings of serve say. */
+      /** The largest body of a request, in bytes. */
       body_bytes: z.number().int().min(0).nullable().default(null),
+      /** Until there is a connection to its server. */
+      connect_timeout_ms: Milliseconds,
+      /** From a request's end to its answer's head. */
+      head_timeout_ms: Milliseconds,
+      /** Without a byte either way once the answer has begun. */
+      idle_timeout_ms: Milliseconds,
+      /** From a request's head to the end of its answer. */
+      total_timeout_ms: Milliseconds,
     })
     .prefault({}),
   obtain: z

@@ -5,10 +5,11 @@ import { SallyportError } from '../errors.ts';
 import { AGENT_TLS } from './agent-tls.ts';
 import type { Metrics } from './metrics.ts';
 import type { PolicyAgent } from './policy/match.ts';
-import type { RateLimit } from './rate-limit.ts';
+import { renewTickets } from './renewed-tickets.ts';
 import type { VaultClient } from './vault-client.ts';
 
 const MAX_LEAVES = 2_000;
+const REFUSED_MS = 1_000;
 /** A leaf is replaced this long before it ends, for agents whose clock is fast. */
 const MARGIN_MS = 10 * 60 * 1000;
 
@@ -19,24 +20,23 @@ const MARGIN_MS = 10 * 60 * 1000;
  */
 export class Leaves {
   readonly #vault: VaultClient;
-  readonly #rate: RateLimit;
   readonly #metrics: Metrics;
   readonly #key: string;
   readonly #spki: Buffer;
   readonly #contexts = new LRUCache<string, tls.SecureContext>({ max: MAX_LEAVES });
+  /** Agents that have had enough made for now, so that the vault is not asked for each of a flood. */
+  readonly #refused = new LRUCache<string, SallyportError>({ max: MAX_LEAVES, ttl: REFUSED_MS });
   readonly #asked = new Map<string, Promise<tls.SecureContext>>();
 
-  /** `rate`: how many an agent may have made. */
-  constructor(vault: VaultClient, rate: RateLimit, metrics: Metrics) {
+  constructor(vault: VaultClient, metrics: Metrics) {
     this.#vault = vault;
-    this.#rate = rate;
     this.#metrics = metrics;
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
     this.#spki = publicKey.export({ type: 'spki', format: 'der' });
   }
 
-  /** The context for `agent` at `host`. Throws what VaultClient.leaf throws, and rate_limited. */
+  /** The context for `agent` at `host`. Throws what VaultClient.leaf throws. */
   context(
     { id, authority }: PolicyAgent,
     host: string,
@@ -49,19 +49,17 @@ export class Leaves {
     // One question per agent and host, however many tunnels open at once.
     const asking = this.#asked.get(key);
     if (asking) return asking;
-    this.#admit(id);
+    const refused = this.#refused.get(id);
+    if (refused) this.#refuse(id, refused);
     const asked = this.#ask(key, id, host, port, token);
     this.#asked.set(key, asked);
     return asked;
   }
 
-  #admit(agent: string): void {
-    if (this.#rate.take(agent, performance.now()) !== undefined) return;
+  #refuse(agent: string, error: SallyportError): never {
+    if (!this.#refused.has(agent)) this.#refused.set(agent, error);
     this.#metrics.limit('leaf_rate');
-    throw new SallyportError(
-      'rate_limited',
-      'This agent opens connections to new hosts too fast: use those that it has, or try again in a minute.',
-    );
+    throw error;
   }
 
   async #ask(
@@ -80,10 +78,14 @@ export class Leaves {
         ...AGENT_TLS,
         sessionIdContext: 'sallyport',
       });
+      renewTickets(context, ticketKeys);
       ticketKeys.fill(0);
       const ttl = notAfter - Date.now() - MARGIN_MS;
       if (ttl > 0) this.#contexts.set(key, context, { ttl });
       return context;
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'rate_limited') this.#refuse(agent, error);
+      throw error;
     } finally {
       this.#asked.delete(key);
     }

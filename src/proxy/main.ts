@@ -12,7 +12,6 @@ import { Leaves } from './leaves.ts';
 import { type Listeners, listen } from './listener/listen.ts';
 import { givenIdentity, type ListenerIdentity, OwnIdentity } from './listener/tls.ts';
 import { Metrics } from './metrics.ts';
-import { RateLimit } from './rate-limit.ts';
 import { Arena } from './secrets/arena.ts';
 import { HotSecrets } from './secrets/hot-secrets.ts';
 import { OutboundProxy } from './upstream/outbound-proxy.ts';
@@ -81,11 +80,6 @@ async function start(
     process.stderr.write(
       `sallyport: ${arena.bytes} bytes for secrets could not be locked and may be swapped: raise RLIMIT_MEMLOCK (\`ulimit -l\`, LimitMEMLOCK=), or lower hotSecrets.arenaBytes\n`,
     );
-  const leafRate = new RateLimit({
-    perSecond: limits.leavesPerMinute / 60,
-    burst: limits.leavesPerMinute,
-    maxWaitMs: 0,
-  });
   const resolver = new Resolver({
     overrides: settings.upstreamResolve,
     timeoutMs: limits.connectTimeoutMs,
@@ -95,7 +89,7 @@ async function start(
     settings,
     {
       vault,
-      leaves: new Leaves(vault, leafRate, metrics),
+      leaves: new Leaves(vault, metrics),
       secrets: new HotSecrets({ count: hotSecrets.count, maxAgeMs: hotSecrets.maxAgeMs, arena }),
       journal: new RequestJournal(writer, (code) => metrics.problem(code)),
       pool: new UpstreamPool({

@@ -12,6 +12,10 @@ export type Limit =
   | 'slow_body'
   | 'body_size'
   | 'http2_flood'
+  | 'slow_connect'
+  | 'slow_answer'
+  | 'answer_idle'
+  | 'total_time'
   | 'idle';
 
 /** What this worker counts, from its start. Each is a whole number that only grows. */

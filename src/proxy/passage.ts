@@ -52,7 +52,9 @@ export class Passage implements Connection {
       this.#connectedAt = performance.now();
     } catch (error) {
       cut(this.#upstream);
-      this.#end(error instanceof SallyportError ? error.code : 'internal');
+      const code = error instanceof SallyportError ? error.code : 'internal';
+      if (code === 'upstream_timeout') this.#worker.metrics.limit('slow_connect');
+      this.#end(code);
       throw error;
     }
   }

@@ -24,7 +24,7 @@ export class VaultClient {
 
   /**
    * A certificate for `spki` (DER) at `host`, by the agent's own authority, and the 48 bytes of ticket keys that all
-   * workers share for this agent and host. Throws policy_denied, hsm_unavailable, vault_unavailable.
+   * workers share for this agent and host. Throws policy_denied, rate_limited, hsm_unavailable, vault_unavailable.
    */
   leaf(agent: string, host: string, port: number, token: Buffer, spki: Buffer) {
     const header: FromWorker = { type: 'leaf', agent, host, port };

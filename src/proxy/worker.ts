@@ -1,12 +1,12 @@
 import type { Snapshot } from '../channel/messages/policy.ts';
 import type { WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
+import { RateLimit } from '../rate-limit.ts';
 import { pathIsUnambiguous } from './http/path.ts';
 import type { RequestJournal } from './journal/request-journal.ts';
 import type { Leaves } from './leaves.ts';
 import type { Metrics } from './metrics.ts';
 import { PolicyTable } from './policy/match.ts';
-import { RateLimit } from './rate-limit.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { type VaultClient, vaultUnavailable } from './vault-client.ts';
@@ -48,8 +48,14 @@ export class Worker {
   readonly stages: Stages;
   readonly metrics: Metrics;
   readonly tunnels = new Set<Connection>();
+  /** Keys of credentials whose token a server has refused since it was last asked for. */
+  readonly refusedTokens = new Set<string>();
+  /** By rule: asked for now. Each resolves with why there is none, or undefined. */
+  readonly awaitedTokens = new Map<string, Promise<unknown>>();
   readonly #tunnelsOf = new Map<string, number>();
+  /** This worker's share of what an agent may open and hold. */
   readonly #tunnelRate: RateLimit;
+  readonly #mostTunnels: number;
   #policy: PolicyTable;
   readonly #awaitingPolicy: (() => void)[] = [];
   #vaultGoneAt: number | undefined;
@@ -59,8 +65,12 @@ export class Worker {
     this.settings = settings;
     this.stages = stages;
     this.metrics = metrics;
-    const { tunnelsPerSecond, tunnelBurst } = settings.limits;
-    this.#tunnelRate = new RateLimit({ perSecond: tunnelsPerSecond, burst: tunnelBurst, maxWaitMs: TURN_MS });
+    const { tunnelsPerSecond, tunnelBurst, tunnelsPerAgent } = settings.limits;
+    // Connections come to the workers in equal parts, as near as the kernel does it.
+    const share = (all: number): number => Math.ceil(all / settings.workers);
+    const perSecond = tunnelsPerSecond / settings.workers;
+    this.#tunnelRate = new RateLimit({ perSecond, burst: share(tunnelBurst), maxWaitMs: TURN_MS });
+    this.#mostTunnels = share(tunnelsPerAgent);
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     setInterval(() => this.#tick(), TICK_MS).unref();
   }
@@ -78,9 +88,9 @@ export class Worker {
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     for (const tunnel of this.tunnels) tunnel.recheck();
     for (const go of this.#awaitingPolicy.splice(0)) go();
-    this.stages.secrets.retain(
-      new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version))),
-    );
+    const keys = new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version)));
+    this.stages.secrets.retain(keys);
+    for (const key of this.refusedTokens) if (!keys.has(key)) this.refusedTokens.delete(key);
   }
 
   /** Resolves once a policy newer than `revision` is in force, or after `withinMs`. */
@@ -121,12 +131,12 @@ export class Worker {
   /** Counts the tunnel in. Throws rate_limited where its agent has too many. */
   admit(tunnel: Connection): void {
     const open = this.#tunnelsOf.get(tunnel.agent) ?? 0;
-    const most = this.settings.limits.tunnelsPerAgent;
-    if (open >= most) {
+    if (open >= this.#mostTunnels) {
       this.metrics.limit('tunnels_per_agent');
+      const { tunnelsPerAgent } = this.settings.limits;
       throw new SallyportError(
         'rate_limited',
-        `This agent has ${most} connections open: close some, then try again.`,
+        `This agent may have ${tunnelsPerAgent} connections open, and has no more left: close some, then try again.`,
       );
     }
     this.#tunnelsOf.set(tunnel.agent, open + 1);

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { PROGRAM_FOLDER } from './children.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
+import { raiseDescriptorLimit } from './descriptors.ts';
 import { hardenProcess } from './hardening.ts';
 import { assignOwnership } from './identity.ts';
 import { chooseIsolation } from './isolation/choose.ts';
@@ -29,6 +30,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const proxyTls = tls === undefined ? null : { ...tls, port: await probeListener(tls, 'TLS proxy') };
   const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
   hardenProcess();
+  const tooFew = raiseDescriptorLimit();
+  if (tooFew !== undefined) process.stderr.write(`sallyport: ${tooFew}\n`);
   assignOwnership(options.data);
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,

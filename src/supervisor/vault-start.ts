@@ -42,6 +42,7 @@ export function vaultStart(
     isolation: isolation.name,
     worker: {
       listen: proxy,
+      workers: options.workers,
       tlsListen: proxyTls && tlsListener(options, proxyTls),
       upstreamCa,
       systemCa,

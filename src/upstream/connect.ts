@@ -38,6 +38,8 @@ export interface Destination {
   readonly host: string;
   readonly port: number;
   readonly agent: string;
+  /** For name, TCP and TLS together, where it differs from ConnectorOptions. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Whom to connect to with TLS. The certificate must be of `host`. */
@@ -97,7 +99,7 @@ export class Connector {
     connect: (stop: AbortSignal) => Promise<T>,
   ): Promise<T> {
     signal?.throwIfAborted();
-    const { timeoutMs } = this.#options;
+    const timeoutMs = to.timeoutMs ?? this.#options.timeoutMs;
     const stop = new AbortController();
     const timer = setTimeout(() => stop.abort(timedOut(to, timeoutMs)), timeoutMs);
     const onAbort = (): void => stop.abort(signal?.reason);

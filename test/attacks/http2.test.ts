@@ -57,12 +57,41 @@ t.test('floods end in GOAWAY, and cost the worker no memory', async (t) => {
   const head = (id: number): Buffer => frame(TYPE.headers, whole, id, literals(request('a.test')));
   const cancel = (id: number): Buffer => frame(TYPE.rstStream, 0, id, Buffer.from('00000008', 'hex'));
   const bomb = literals(request('a.test', ['x', 'y'.repeat(16_000)]));
+  /** A field of 4,000 bytes put into the dynamic table (RFC 7541, 6.2.1), then named 12,000 times by its index. */
+  const table = Buffer.concat([Buffer.of(0x40), literals(['x', 'y'.repeat(4_000)]).subarray(1)]);
+  const bombOf = (i: number): Buffer =>
+    Buffer.concat([literals(request('a.test')), ...(i === 0 ? [table] : []), Buffer.alloc(12_000, 0xbe)]);
   const attacks: readonly [string, number, (index: number) => Buffer, number | undefined][] = [
     [
       'requests that are cancelled at once (CVE-2023-44487)',
       5_000,
       (i) => Buffer.concat([head(2 * i + 1), cancel(2 * i + 1)]),
       NGHTTP2_ENHANCE_YOUR_CALM,
+    ],
+    [
+      'resets that the agent makes us send (CVE-2025-8671)',
+      5_000,
+      (i) =>
+        Buffer.concat([
+          head(2 * i + 1),
+          frame(TYPE.windowUpdate, 0, 2 * i + 1, Buffer.from('7fffffff', 'hex')),
+        ]),
+      undefined,
+    ],
+    [
+      'small frames that decode to large heads (HPACK bomb)',
+      400,
+      (i) => frame(TYPE.headers, whole, 2 * i + 1, bombOf(i)),
+      NGHTTP2_ENHANCE_YOUR_CALM,
+    ],
+    [
+      'empty DATA frames (CVE-2019-9518)',
+      20_000,
+      (i) =>
+        i === 0
+          ? frame(TYPE.headers, FLAG.endHeaders, 1, literals(request('a.test')))
+          : frame(TYPE.data, 0, 1, Buffer.alloc(0)),
+      undefined,
     ],
     ['settings', 5_000, () => frame(TYPE.settings, 0, 0), NGHTTP2_ENHANCE_YOUR_CALM],
     ['pings', 5_000, () => frame(TYPE.ping, 0, 0, Buffer.alloc(8)), NGHTTP2_ENHANCE_YOUR_CALM],
@@ -86,10 +115,15 @@ t.test('floods end in GOAWAY, and cost the worker no memory', async (t) => {
     ],
   ];
   for (const [what, enough, piece, code] of attacks) {
-    const wire = await raw(carrier, 'a.test');
-    const ended = goawayCode(wire);
-    await flood(wire, enough, piece);
-    const got = await ended;
+    let got = -1;
+    let wire = await raw(carrier, 'a.test');
+    // On a busy machine our own writes into what is closed already can end the connection before the GOAWAY is read.
+    for (let attempt = 0; attempt < 4 && got < 0; attempt++) {
+      if (attempt > 0) wire = await raw(carrier, 'a.test');
+      const ended = goawayCode(wire);
+      await flood(wire, enough, piece);
+      got = await ended;
+    }
     if (code !== undefined) t.equal(got, code, `${what}: ENHANCE_YOUR_CALM`);
     else t.ok(got > 0, `${what}: GOAWAY (${got})`);
     t.not((await wire.finish()).ending, 'open', `${what}: closed`);
@@ -102,7 +136,8 @@ t.test('floods end in GOAWAY, and cost the worker no memory', async (t) => {
   await other.readTo('\r\n\r\n');
   other.send('HTTP/1.1 204 No Content\r\n\r\n');
   t.same((await answered).fields, [':status', '204'], 'others are served as before');
-  t.match((await carrier.worker.metrics()).limits, { http2_flood: 3 });
+  const { limits } = await carrier.worker.metrics();
+  t.ok(Number(limits.http2_flood) >= 4, 'they are counted');
   still.destroy();
   warm.destroy();
 });

@@ -34,6 +34,18 @@ t.test('what may be left out gets a sensible value', async (t) => {
   });
 });
 
+t.test('limits are the service’s own where it says so, in bounds', async (t) => {
+  const limits = { body_bytes: 1, connect_timeout_ms: 100, idle_timeout_ms: 604_800_000 };
+  t.same(parseService({ ...acme, limits }).limits, {
+    ...limits,
+    head_timeout_ms: null,
+    total_timeout_ms: null,
+  });
+  for (const wrong of [{ head_timeout_ms: 99 }, { total_timeout_ms: 604_800_001 }, { idle_timeout: 1_000 }]) {
+    t.throws(() => parseService({ ...acme, limits: wrong }), { code: 'invalid_service', message: /limits/ });
+  }
+});
+
 t.test('one service, a list and a whole document are read alike', async (t) => {
   const other = { ...acme, id: 'other' };
   t.same(parseServices(JSON.stringify(acme)), [parseService(acme)]);

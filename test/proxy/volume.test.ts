@@ -3,12 +3,14 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type tls from 'node:tls';
 import t from 'tap';
+import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation/isolation.ts';
 import { SECRET } from '../support/carry.ts';
 import { makeCa, makeServerCert } from '../support/certificates.ts';
 import { startTlsServer } from '../support/tls-server.ts';
 import { TestWorker } from '../support/worker.ts';
 
-const VOLUME = 200 * 1024 * 1024;
+/** bench/memory.ts takes 1 GiB. Whatever were kept of it would show with this much too. */
+const VOLUME = 100 * 1024 * 1024;
 const MOST_KB = 150 * 1024;
 const PIECE = Buffer.allocUnsafe(256 * 1024);
 randomFillSync(PIECE);
@@ -20,7 +22,7 @@ async function pour(socket: tls.TLSSocket): Promise<void> {
   }
 }
 
-t.test('200 MiB up and down pass through a worker that stays small', async (t) => {
+t.test('100 MiB up and down pass through a worker that stays small', async (t) => {
   const ca = makeCa();
   let received = 0;
   const server = await startTlsServer(makeServerCert(ca, 'a.test'), (socket) => {
@@ -43,7 +45,7 @@ t.test('200 MiB up and down pass through a worker that stays small', async (t) =
     upstreams: { 'a.test:443': server.port },
     upstreamCa: ca.cert,
     rules: [{ host: 'a.test' }],
-    nodeOptions: ['--max-semi-space-size=1'], // what nothing refers to goes soon: what is held is measured
+    nodeOptions: [WORKER_SEMI_SPACE],
     secrets: { 'credential-1': { token: SECRET } },
   });
   t.teardown(async () => {

@@ -145,6 +145,6 @@ t.test('where memory may not be locked, a worker says so in one line and what to
   await ended;
   t.match(
     stderr,
-    /^sallyport: \d+ bytes for secrets could not be locked and may be swapped: raise RLIMIT_MEMLOCK .*\n/,
+    /^sallyport: \d+ bytes for secrets could not be locked and may be swapped: raise RLIMIT_MEMLOCK .*$/m,
   );
 });

@@ -153,6 +153,7 @@ export class TestVault {
       isolation: 'none',
       secrets: [],
       worker: {
+        workers: 1,
         listen: { host: '127.0.0.1', port: 7080 },
         tlsListen: names.length > 0 ? { host: '127.0.0.1', port: 7443, names, certificate: null } : null,
         upstreamCa: '',

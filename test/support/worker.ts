@@ -8,7 +8,12 @@ import { join } from 'node:path';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
-import type { Rule, Snapshot } from '../../src/channel/messages/policy.ts';
+import {
+  NO_LIMITS,
+  type Rule,
+  type ServiceLimits,
+  type Snapshot,
+} from '../../src/channel/messages/policy.ts';
 import {
   FromWorker,
   MetricsReply,
@@ -22,9 +27,10 @@ import { type Certificate, type CertificateAuthority, certify, makeCa } from './
 
 const MAIN = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url));
 
-export interface TestRule extends Partial<Omit<Rule, 'hosts'>> {
+export interface TestRule extends Partial<Omit<Rule, 'hosts' | 'limits'>> {
   readonly host: string;
   readonly port?: number;
+  readonly limits?: Partial<ServiceLimits>;
 }
 
 export interface WorkerOptions {
@@ -44,6 +50,8 @@ export interface WorkerOptions {
   /** The proxy that leads out, and its password. */
   readonly upstreamProxy?: WorkerSettings['upstreamProxy'];
   readonly upstreamProxyPassword?: string;
+  /** How many workers it is to believe that there are; one unless given. */
+  readonly workers?: number;
   /** Options of the worker's Node. */
   readonly nodeOptions?: readonly string[];
 }
@@ -88,6 +96,7 @@ export class TestWorker {
     const ca = makeCa('Agent Authority');
     const token = `spa_${randomBytes(32).toString('base64url')}`;
     const asked: FromWorker[] = [];
+    const leavesPerMinute = options.limits?.leavesPerMinute ?? Number.POSITIVE_INFINITY;
     const path = join(folder, 'channel.sock');
     const server = net.createServer({ pauseOnConnect: true }).listen(path);
     await once(server, 'listening');
@@ -96,6 +105,8 @@ export class TestWorker {
       const message = FromWorker.parse(header);
       asked.push(message);
       if (message.type === 'leaf') {
+        if (asked.filter(({ type }) => type === 'leaf').length > leavesPerMinute)
+          throw new SallyportError('rate_limited', 'Too many certificates.');
         const key = createPublicKey({ key: Buffer.from(parts[1] ?? []), format: 'der', type: 'spki' });
         const chain = Buffer.from(certify(ca, message.host, key));
         return { header: { notAfter: Date.now() + 3_600_000 }, parts: [chain, ticketKeys(message)] };
@@ -218,7 +229,7 @@ export class TestWorker {
   }
 }
 
-function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
+function toRule({ host, port = 443, limits, ...rest }: TestRule, index: number): Rule {
   return {
     id: `rule-${index + 1}`,
     agent: 'agent-1',
@@ -230,7 +241,7 @@ function toRule({ host, port = 443, ...rest }: TestRule, index: number): Rule {
     inject: [{ in: 'header', name: 'Authorization', value: 'Bearer {token}' }],
     plainHttp: false,
     http2: false,
-    bodyBytes: null,
+    limits: { ...NO_LIMITS, ...limits },
     integrity: null,
     ...rest,
     hosts: [{ pattern: host, port, paths: [] }],
@@ -245,6 +256,7 @@ function settings(options: WorkerOptions, port: number, tlsPort: number): Worker
   });
   return {
     listen: { host: '127.0.0.1', port },
+    workers: options.workers ?? 1,
     tlsListen: tlsPort ? { host: '127.0.0.1', port: tlsPort, names: ['proxy.test'], certificate } : null,
     upstreamCa: options.upstreamCa,
     systemCa: '',

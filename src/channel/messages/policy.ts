@@ -24,6 +24,28 @@ export const RuleHost = z.strictObject({
 });
 export type RuleHost = z.infer<typeof RuleHost>;
 
+/** A service's own limits of its requests, in bytes and milliseconds; null: the one of the settings. */
+export const ServiceLimits = z.strictObject({
+  bodyBytes: z.number().int().nullable(),
+  /** Until there is a connection to its server. */
+  connectTimeoutMs: z.number().int().nullable(),
+  /** From a request's end to its answer's head. */
+  responseTimeoutMs: z.number().int().nullable(),
+  /** Without a byte either way, once the answer has begun. */
+  idleTimeoutMs: z.number().int().nullable(),
+  /** From a request's head to the end of its answer. */
+  totalTimeoutMs: z.number().int().nullable(),
+});
+export type ServiceLimits = z.infer<typeof ServiceLimits>;
+
+export const NO_LIMITS: ServiceLimits = {
+  bodyBytes: null,
+  connectTimeoutMs: null,
+  responseTimeoutMs: null,
+  idleTimeoutMs: null,
+  totalTimeoutMs: null,
+};
+
 /** A compiled grant: this agent may use this credential version, here, within these methods and paths. */
 export const Rule = z.strictObject({
   id: z.string(),
@@ -37,14 +59,13 @@ export const Rule = z.strictObject({
   /** Prefixes from the grant; empty: every path. */
   paths: z.array(z.string()),
   inject: z.array(Injection),
-  /** Whether the credential is made for each request anew, of its method and path. */
-  perRequest: z.boolean().optional(),
+  /** Set where the vault makes what is written of the credential: `kept` for a while, or `per-request`, of its method and path. */
+  token: z.enum(['kept', 'per-request']).optional(),
   /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */
   http2: z.boolean(),
-  /** The service's own limit of a request's body, in bytes; null: the one of the settings. */
-  bodyBytes: z.number().int().nullable(),
+  limits: ServiceLimits,
   /** Set where a row behind this rule failed authentication: the rule refuses with `integrity_failed`. */
   integrity: z.string().nullable(),
 });

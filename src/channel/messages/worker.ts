@@ -4,6 +4,8 @@ import { Snapshot } from './policy.ts';
 /** vault → worker, first message: all that a worker needs to start. No secret in it. */
 export const WorkerSettings = z.strictObject({
   listen: z.strictObject({ host: z.string(), port: z.number().int() }),
+  /** How many workers there are: what an agent may have of all of them, each shares out. */
+  workers: z.number().int().min(1),
   /** Where agents connect with TLS; null: nowhere. */
   tlsListen: z
     .strictObject({
@@ -54,6 +56,8 @@ export const WorkerSettings = z.strictObject({
     passedIdleTimeoutMs: z.number().int(),
     connectTimeoutMs: z.number().int(),
     responseTimeoutMs: z.number().int(),
+    answerIdleTimeoutMs: z.number().int(),
+    totalTimeoutMs: z.number().int().nullable(),
     strangers: z.number().int(),
     tunnelsPerAgent: z.number().int(),
     tunnelBurst: z.number().int(),
@@ -127,6 +131,8 @@ export const FromWorker = z.discriminatedUnion('type', [
     scope: SigningScope.optional(),
     /** For a credential that is made for each request anew. */
     request: z.strictObject({ method: z.string(), path: z.string() }).optional(),
+    /** For a token that is kept: the server has refused the last one (401). */
+    refused: z.boolean().optional(),
   }),
   /** Event, every 100 ms while it changes: the journal's newest link. */
   z.strictObject({ type: z.literal('head'), file: z.string(), link: z.number().int(), hash: z.string() }),

@@ -35,6 +35,8 @@ export interface AgentSide {
   watchEndLater(): void;
   /** The exchange ended with its answer whole; `persistent`: the connection can take another request. */
   exchangeDone(persistent: boolean): void;
+  /** The server has taken nothing of the request: says so in the protocol's own words; false where it has none. */
+  refuse(): boolean;
   /** Cuts an answer whose framing does not show that it is cut. */
   reset(): void;
   destroy(): void;

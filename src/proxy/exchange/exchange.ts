@@ -11,6 +11,7 @@ import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
 import { CollectedBody } from './collected-body.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
+import { Pace } from './pace.ts';
 import { Preparation, type Preparing } from './preparation.ts';
 import { recordRefusal } from './records.ts';
 import { RequestBody } from './request-body.ts';
@@ -33,6 +34,10 @@ export class Exchange implements Preparing {
   /** What a server answers that agrees to the agent's WebSocket handshake; undefined for every other request. */
   accept: string | undefined;
   #relay: Relay | undefined;
+  /** The server's time from the request's end to the answer's head. */
+  #responseMs = 0;
+  /** Undefined unless it lasts. */
+  #pace: Pace | undefined;
   /** Where the head says its hash: the body is read to its end first. */
   #collected: CollectedBody | undefined;
   #bytesUp = 0;
@@ -104,6 +109,7 @@ export class Exchange implements Preparing {
       const upgrade = this.accept !== undefined;
       bytes = outgoingHead(tunnel, head, injection, target, lease, upstream, this.searched, upgrade);
       relay = new Relay(this, upstream, scrubTargets(lease, injection), this.#preparation.record);
+      this.#responseMs = rule.limits.responseTimeoutMs ?? tunnel.worker.settings.limits.responseTimeoutMs;
     } catch (error) {
       return this.fail(asSallyportError(error));
     }
@@ -168,7 +174,7 @@ export class Exchange implements Preparing {
     const relay = this.#relay;
     if (this.#over || !relay || relay.started) return;
     const now = performance.now();
-    relay.awaitAnswer(now);
+    relay.awaitAnswer(now + this.#responseMs);
     this.#body?.moved(now);
   }
 
@@ -192,11 +198,15 @@ export class Exchange implements Preparing {
     return this.#relay !== undefined && this.#preparation.lostItsRight();
   }
 
-  /** The upstream went away before it answered. True where the request was sent again on a new connection. */
-  retry(): boolean {
-    const repeatable = isRepeatable(this.head.method) && !this.#body?.begun;
-    if (!repeatable || !this.#preparation.retry()) return false;
+  /**
+   * The upstream went away before it answered; `unprocessed`: having taken nothing of the request. True where that is
+   * sent again on a new connection.
+   */
+  retry(unprocessed: boolean): boolean {
+    const repeatable = (unprocessed || isRepeatable(this.head.method)) && !this.#body?.begun;
+    if (!repeatable || !this.#preparation.retry(unprocessed)) return false;
     this.#relay = undefined;
+    if (this.wantsBody) this.tunnel.pauseAgent(); // until it can be forwarded again
     return true;
   }
 
@@ -230,6 +240,9 @@ export class Exchange implements Preparing {
    */
   responseFailed(error: SallyportError, started: boolean, endless: boolean): void {
     this.#preparation.dropUpstream();
+    if (!started && error.code === 'upstream_refused' && this.tunnel.refuse()) {
+      return this.#finish(null, error.code, () => {});
+    }
     if (!started) return this.fail(error);
     this.#finish(null, error.code, () => (endless ? this.tunnel.reset() : this.tunnel.destroy()));
   }
@@ -251,8 +264,25 @@ export class Exchange implements Preparing {
   checkDeadlines(now: number): void {
     if (this.#over) return;
     const error = this.#body?.checkDeadline(now);
-    if (error) this.#bodyBroke(error);
+    if (error) return this.#bodyBroke(error);
+    const late = this.#checkPace(now);
+    if (late) this.#cutShort(late);
     else this.#relay?.checkDeadline(now);
+  }
+
+  #checkPace(now: number): SallyportError | undefined {
+    const { rule, startedAt } = this.#preparation;
+    if (!rule) return undefined; // refused, and about to be answered
+    this.#pace ??= new Pace(this.tunnel.worker, rule.limits, startedAt);
+    return this.#pace.check(now, this.#bytesUp + (this.#relay?.bytesDown ?? 0), this.answering);
+  }
+
+  /** Its time is up, in whatever state it is. */
+  #cutShort(error: SallyportError): void {
+    if (this.#relay) return this.#relay.fail(error);
+    this.#preparation.end();
+    if (this.#preparation.record === undefined) this.refuse(error);
+    else this.fail(error);
   }
 
   refuse(error: SallyportError): void {

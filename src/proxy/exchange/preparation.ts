@@ -1,5 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
-import type { SallyportError } from '../../errors.ts';
+import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { PASSED } from '../policy/match.ts';
 import { asSallyportError } from '../problem.ts';
@@ -7,11 +7,12 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import type { AgentSide } from './agent-side.ts';
 import { decide, holdsStill } from './decision.ts';
-import { fetchSecret, hotSecret, replacedAgain, upstreamKey } from './needs.ts';
+import { fetchSecret, hotSecret, replacedAgain, tokenRefused, upstreamKey } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
 import { type Signing, signingOf } from './signing.ts';
 
+const UNAUTHORIZED = 401;
 /** How often a credential may be replaced while one request is prepared. */
 const MAX_DECISIONS = 3;
 /** Less than a worker may take to put a policy in force. */
@@ -39,9 +40,8 @@ export class Preparation {
   readonly #head: RequestHead;
   readonly #path: string;
   readonly #body: RequestBody | undefined;
-  readonly #startedAt = performance.now();
+  readonly startedAt = performance.now();
   #forwardedAt = 0;
-  #rule: Rule | undefined;
   #revision = 0;
   #lease: Lease | undefined;
   /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
@@ -50,6 +50,8 @@ export class Preparation {
   #unsettled = 0;
   #decisions = 0;
   #over = false;
+  /** Undefined until one lets the request through. */
+  rule: Rule | undefined;
   upstream: UpstreamConnection | undefined;
   /** What the request is signed for, where its rule signs. */
   signing: Signing | undefined;
@@ -76,7 +78,7 @@ export class Preparation {
     try {
       this.#revision = worker.policy.revision;
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
-      this.#rule = rule;
+      this.rule = rule;
       this.#body?.admit(rule);
       this.signing = signingOf(this.#side, this.#head, rule);
       this.#lease = hotSecret(worker, rule, this.signing);
@@ -90,13 +92,13 @@ export class Preparation {
 
   /** Whether a credential goes with the request. */
   get isCredentialed(): boolean {
-    return this.#rule !== PASSED;
+    return this.rule !== PASSED;
   }
 
   /** Asked when a new policy is in force: does it forbid this request, or give it another credential? */
   lostItsRight(): boolean {
     const { revision } = this.#side.worker.policy;
-    const rule = this.#rule;
+    const rule = this.rule;
     if (!rule || revision === this.#revision) return false;
     this.#revision = revision;
     return !holdsStill(rule, this.#side, this.#head, this.#path);
@@ -104,13 +106,17 @@ export class Preparation {
 
   /** Goes on where `forward` had something to wait for: all is looked at again. */
   resume(): void {
-    if (this.#rule && !this.#over) this.#confirm(this.#rule);
+    if (this.rule && !this.#over) this.#confirm(this.rule);
   }
 
-  /** A new connection in place of one that had served others and died of it; false where that is not so. */
-  retry(): boolean {
-    const rule = this.#rule;
-    if (!rule || this.#retried || !this.upstream?.reused || this.#over) return false;
+  /**
+   * A new connection in place of one that had served others and died of it, or whatever it was where the server has
+   * processed nothing; false where that is not so, and the second time.
+   */
+  retry(unprocessed: boolean): boolean {
+    const rule = this.rule;
+    if (!rule || this.#retried || this.#over) return false;
+    if (!unprocessed && !this.upstream?.reused) return false;
     this.#retried = true;
     this.dropUpstream();
     void this.#reconnect(rule);
@@ -132,9 +138,10 @@ export class Preparation {
   /** Completes the record, where there is one. */
   complete(status: number | null, error: string | null, bytesUp: number, bytesDown: number): void {
     if (this.record === undefined) return;
+    if (status === UNAUTHORIZED && this.rule?.token === 'kept') tokenRefused(this.#side.worker, this.rule);
     const now = performance.now();
-    const overheadMs = (this.#forwardedAt || now) - this.#startedAt;
-    const totalMs = now - this.#startedAt;
+    const overheadMs = (this.#forwardedAt || now) - this.startedAt;
+    const totalMs = now - this.startedAt;
     const outcome = { status, error, overheadMs, totalMs, bytesUp, bytesDown };
     this.#side.worker.stages.journal.outcome(this.record, outcome);
   }
@@ -185,6 +192,10 @@ export class Preparation {
     try {
       const key = upstreamKey(this.#side, this.#head, rule);
       return await this.#side.worker.stages.pool.open(key, this.#opening.signal);
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'upstream_timeout')
+        this.#side.worker.metrics.limit('slow_connect');
+      throw error;
     } finally {
       this.#opening = undefined;
     }

@@ -40,7 +40,7 @@ export class RequestBody {
   admit(rule: Rule): void {
     const { limits } = this.#worker.settings;
     const framing = this.#framing;
-    this.#most = rule.bodyBytes ?? limits.bodyBytes;
+    this.#most = rule.limits.bodyBytes ?? limits.bodyBytes;
     this.#checkSize(framing.kind === 'length' ? framing.length : 0);
     if (framing.kind !== 'chunked') return;
     // A credential field that came back in a trailer would be a second one, of the agent's own making.

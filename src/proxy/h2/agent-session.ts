@@ -9,6 +9,8 @@ import { Calm } from './calm.ts';
 const STREAMS = 128;
 /** A stream's window: enough for 20 MB/s over 12 ms, and with STREAMS of them the most that a connection can make us hold. */
 const WINDOW = 256 * 1024;
+/** Above what Calm puts up with. */
+const MOST_UNTOLD = 1_000;
 /** Time for a GOAWAY to be written: a session that is destroyed writes no more. */
 const GOAWAY_MS = 50;
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = http2.constants;
@@ -20,6 +22,8 @@ export class AgentSession implements Session {
   readonly #streams = new Set<AgentStream>();
   readonly #calm: Calm;
   #flooded = false;
+  /** Requests that we were told of, and those that were counted since. */
+  #told = 0;
 
   /** `misdirected`: the agent named another host in its handshake. */
   constructor(tunnel: Tunnel, socket: tls.TLSSocket, misdirected: boolean) {
@@ -49,6 +53,21 @@ export class AgentSession implements Session {
 
   checkDeadlines(now: number): void {
     for (const stream of this.#streams) stream.checkDeadlines(now);
+    this.#countUntold();
+  }
+
+  /**
+   * A head that is too large is refused below us, and we are not told: it shows in the numbers alone, which rise by two
+   * for each request (RFC 9113, 5.1.1). Agents that leave a few out have nothing to fear.
+   */
+  #countUntold(): void {
+    if (this.#session.destroyed) return;
+    const begun = ((this.#session.state.lastProcStreamID ?? 0) + 1) >> 1;
+    for (let i = 0; i < MOST_UNTOLD && this.#told < begun; i++) {
+      this.#told++;
+      this.#calm.spend();
+    }
+    this.#told = Math.max(this.#told, begun);
   }
 
   /** HTTP/2 frames its heads: one that does not end holds up its connection alone, which is idle then. */
@@ -87,6 +106,7 @@ export class AgentSession implements Session {
     misdirected: boolean,
   ): void {
     stream.on('error', () => {}); // told by the close that follows
+    this.#told++;
     if (this.#flooded) return stream.close(NGHTTP2_REFUSED_STREAM);
     const request = new AgentStream(this.#tunnel, stream);
     this.#streams.add(request);

@@ -13,6 +13,7 @@ import { type TranslatedHead, translateHead } from './request-head.ts';
 
 const {
   NGHTTP2_NO_ERROR,
+  NGHTTP2_REFUSED_STREAM,
   NGHTTP2_FLAG_END_STREAM,
   NGHTTP2_STREAM_STATE_OPEN,
   NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL,
@@ -139,6 +140,12 @@ export class AgentStream implements AgentSide {
     const { state } = this.#stream.state;
     if (state !== NGHTTP2_STREAM_STATE_OPEN && state !== NGHTTP2_STREAM_STATE_HALF_CLOSED_LOCAL) return;
     this.#stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  refuse(): boolean {
+    if (this.#stream.headersSent) return false;
+    this.#stream.close(NGHTTP2_REFUSED_STREAM);
+    return true;
   }
 
   reset(): void {

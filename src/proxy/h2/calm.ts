@@ -1,5 +1,5 @@
 import type http2 from 'node:http2';
-import { RateLimit } from '../rate-limit.ts';
+import { RateLimit } from '../../rate-limit.ts';
 
 /** Cancelled requests, pings and settings: so many at once, then so many a second. A busy agent has a few. */
 const BURST = 200;

@@ -9,19 +9,21 @@ import { RequestReader } from '../http/request.ts';
 import { properEnd } from './proper-end.ts';
 import { requestFields } from './request-fields.ts';
 import { responseHead } from './response-head.ts';
+import { rinseHeapSoon } from './rinse-heap.ts';
 import { trailersOf } from './trailers.ts';
+import { Unprocessed } from './unprocessed.ts';
 
 /** What is written here was read by the same reader with tighter limits, but for what was put in. */
 const LIMITS = { headBytes: 2 * 1024 * 1024, headFields: 11_000, targetBytes: 128 * 1024 };
-const { NGHTTP2_FLAG_END_STREAM } = http2.constants;
+const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
 type Callback = (error?: Error | null) => void;
 
 /**
  * One request to a server that speaks HTTP/2, and its answer, as a socket that speaks HTTP/1.1: a request's bytes are
  * written, the response's are read. Its one cost: node:http2 takes fields as strings, so here the credential becomes
- * one, until the garbage collector takes it (SECURITY.md). It is made when the head is written, nothing refers to it
- * once the request is handed over, and it is marked as sensitive, so that no HPACK table keeps it.
+ * one, for a moment (SECURITY.md). It is made when the head is written, nothing refers to it once the request is handed
+ * over, what it leaves is overwritten soon, and it is marked as sensitive, so that no HPACK table keeps it.
  */
 export class ServerStream extends Duplex {
   readonly #session: http2.ClientHttp2Session;
@@ -69,6 +71,7 @@ export class ServerStream extends Duplex {
   }
 
   #begin(head: RequestHead): void {
+    if (this.#session.closed || this.#session.destroyed) throw new Unprocessed();
     const { kind } = head.framing;
     this.#method = head.method;
     this.#body = createBodyReader(head.framing, 'request', LIMITS);
@@ -76,6 +79,8 @@ export class ServerStream extends Duplex {
     Reflect.set(fields, http2.sensitiveHeaders, this.#sensitive);
     const options = { endStream: this.#body.done, waitForTrailers: kind === 'chunked' };
     const stream = this.#session.request(fields, options);
+    fields.length = 0; // the stream refers to it as long as it lives
+    if (this.#sensitive.length > 0) rinseHeapSoon();
     this.#stream = stream;
     const isProper = properEnd(stream);
     this.#isProper = isProper;
@@ -93,7 +98,13 @@ export class ServerStream extends Duplex {
     });
     stream.on('error', () => {}); // told by the close that follows
     stream.on('close', () => {
-      if (!isProper()) this.destroy(new Error(`the stream was reset (${stream.rstCode})`));
+      if (isProper()) return;
+      const { rstCode } = stream;
+      this.destroy(
+        rstCode === NGHTTP2_REFUSED_STREAM
+          ? new Unprocessed()
+          : new Error(`the stream was reset (${rstCode})`),
+      );
     });
   }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
+import { NO_LIMITS, type Rule, type Snapshot } from '../../channel/messages/policy.ts';
 import { Destination } from './destination.ts';
 import {
   type Refusal,
@@ -29,7 +29,7 @@ export const PASSED: Rule = {
   inject: [],
   plainHttp: true,
   http2: false,
-  bodyBytes: null,
+  limits: NO_LIMITS,
   integrity: null,
 };
 

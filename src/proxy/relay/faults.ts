@@ -14,6 +14,13 @@ export function closedEarly(cause?: Error): SallyportError {
   return new SallyportError('upstream_closed', message, { cause });
 }
 
+/** The server has taken nothing of the request. */
+export function refused(cause: Error): SallyportError {
+  const message =
+    'The server has no room for the request now and took nothing of it; the key is healthy. Send it again.';
+  return new SallyportError('upstream_refused', message, { cause });
+}
+
 export function timedOut(): SallyportError {
   const message = 'The server did not begin to answer in time; the key is healthy. Try again later.';
   return new SallyportError('upstream_timeout', message);

@@ -3,6 +3,7 @@ import { CloseNotify } from '../close-notify.ts';
 import type { AgentSide } from '../exchange/agent-side.ts';
 import type { Exchange } from '../exchange/exchange.ts';
 import type { ScrubTargets } from '../exchange/outgoing.ts';
+import { Unprocessed } from '../h2/unprocessed.ts';
 import { createBodyReader } from '../http/body.ts';
 import type { ResponseHead } from '../http/message.ts';
 import { ResponseReader } from '../http/response.ts';
@@ -13,7 +14,7 @@ import { WebSocketFrames } from '../websocket/frames.ts';
 import { isSwitch, switchedHead } from '../websocket/handshake.ts';
 import { Unframed } from '../websocket/unframed.ts';
 import { AnswerBody, type PassesOn } from './answer-body.ts';
-import { closedEarly, timedOut, unasked } from './faults.ts';
+import { closedEarly, refused, timedOut, unasked } from './faults.ts';
 import { strip, withClose } from './response-head.ts';
 
 const RESPONSE_LIMITS = { headBytes: 256 * 1024, headFields: 500, targetBytes: 0 };
@@ -77,26 +78,28 @@ export class Relay implements UpstreamHandler, PassesOn {
     try {
       this.#take(chunk);
     } catch (error) {
-      this.#fail(asSallyportError(error));
+      this.fail(asSallyportError(error));
     }
   }
 
   onEnd(): void {
     if (this.#over) return;
-    if (!this.#received && this.#exchange.retry()) return this.destroy();
+    if (!this.#received && this.#exchange.retry(false)) return this.destroy();
     try {
       if (!this.#head || !this.#body || this.#end?.announced === false) throw closedEarly();
       this.#body.end();
       this.#done();
     } catch (error) {
-      this.#fail(asSallyportError(error));
+      this.fail(asSallyportError(error));
     }
   }
 
   onClose(error?: Error): void {
     if (this.#over) return;
-    if (!this.#received && this.#exchange.retry()) return this.destroy();
-    this.#fail(error instanceof SallyportError ? error : closedEarly(error));
+    const unprocessed = error instanceof Unprocessed;
+    if (!this.#received && this.#exchange.retry(unprocessed)) return this.destroy();
+    if (unprocessed) this.fail(refused(error));
+    else this.fail(error instanceof SallyportError ? error : closedEarly(error));
   }
 
   onDrain(): void {
@@ -107,16 +110,17 @@ export class Relay implements UpstreamHandler, PassesOn {
     if (!this.#over) this.#upstream.socket.resume();
   }
 
-  /** The server has its time to begin its answer, from `now` on. */
-  awaitAnswer(now: number): void {
-    this.#deadline = now + this.#tunnel.worker.settings.limits.responseTimeoutMs;
+  /** The server has until then to begin its answer (as of performance.now()). */
+  awaitAnswer(until: number): void {
+    this.#deadline = until;
   }
 
   checkDeadline(now: number): void {
     if (this.#over || now < this.#deadline) return;
     this.#deadline = Number.POSITIVE_INFINITY;
-    if (this.#switched) this.#tunnel.destroy();
-    else this.#fail(timedOut());
+    if (this.#switched) return this.#tunnel.destroy();
+    this.#tunnel.worker.metrics.limit('slow_answer');
+    this.fail(timedOut());
   }
 
   /** The agent sends no more: the server is told, and has a moment to say its last. False unless protocols are switched. */
@@ -231,7 +235,8 @@ export class Relay implements UpstreamHandler, PassesOn {
     this.#exchange.responseDone(this.#status, this.#reusable, this.#persistent);
   }
 
-  #fail(error: SallyportError): void {
+  /** The answer cannot be had, or finished. */
+  fail(error: SallyportError): void {
     if (this.#over) return;
     this.#over = true;
     this.#exchange.responseFailed(error, this.started, this.#end !== undefined || this.#decode);

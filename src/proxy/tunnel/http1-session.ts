@@ -141,6 +141,10 @@ export class Http1Session implements Session, AgentSide {
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
+  refuse(): boolean {
+    return false;
+  }
+
   watchEnd(): void {
     this.#closeNotify.look();
   }

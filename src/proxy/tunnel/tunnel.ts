@@ -2,6 +2,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { authorityText, type Scheme } from '../authority.ts';
 import { CloseNotify } from '../close-notify.ts';
+import { onceHeard } from '../first-flight.ts';
 import { AgentSession } from '../h2/agent-session.ts';
 import { canonicalHost } from '../http/target.ts';
 import { authenticate } from '../policy/authenticate.ts';
@@ -54,11 +55,14 @@ export class Tunnel {
 
   /** Takes the connection over, its CONNECT answered. */
   open(raw: net.Socket, secureContext: tls.SecureContext): void {
-    const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: PROTOCOLS });
+    this.#raw = raw;
     raw.on('error', () => this.destroy());
     raw.on('close', () => this.destroy());
-    const closeNotify = this.#take(socket, raw);
-    socket.on('secure', () => this.#secured(socket, closeNotify));
+    onceHeard(raw, () => {
+      const socket = new tls.TLSSocket(raw, { isServer: true, secureContext, ALPNProtocols: PROTOCOLS });
+      const closeNotify = this.#take(socket, raw);
+      socket.on('secure', () => this.#secured(socket, closeNotify));
+    });
   }
 
   /** The same without TLS. `placeOf` says where a request goes; throws where it may not be made here. */
@@ -163,8 +167,9 @@ export class Tunnel {
   close(): void {
     this.linger();
     if (this.#session) return this.#session.close();
-    this.#socket?.end();
-    this.#socket?.resume();
+    const socket = this.#socket ?? this.#raw;
+    socket?.end();
+    socket?.resume();
   }
 
   /** Resets the connection: for an answer that is cut and whose framing does not show it. */
@@ -179,7 +184,7 @@ export class Tunnel {
     this.#phase = 'closing';
     this.worker.dismiss(this);
     this.#session?.gone();
-    this.#socket?.destroy();
+    (this.#socket ?? this.#raw)?.destroy();
     this.token.fill(0);
   }
 }

@@ -14,6 +14,8 @@ export interface UpstreamKey {
   readonly plain?: boolean;
   /** Over HTTP/2; named: the fields that hold a credential, in lower case. */
   readonly http2?: readonly string[];
+  /** Until it is there, in ms, where that is not as ever. It tells no connection from another. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** The key as text, `prefixOf` its identity first; no part contains a space. */

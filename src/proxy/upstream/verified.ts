@@ -48,12 +48,12 @@ export class VerifiedConnections {
       if (origin.retired || this.#trust !== trust || this.#closed) session.fill(0);
       else trust.sessions.put(text, { session, until: lastUse(validTo, from) });
     };
-    const { host, port, agent } = key;
+    const { host, port, agent, timeoutMs } = key;
     const { secureContext } = trust;
     const protocol = key.http2 ? 'h2' : 'http/1.1';
     const session = resumed?.session;
     const onread = incoming?.onread;
-    const to = { host, port, agent, secureContext, protocol, session, onSession, onread } as const;
+    const to = { host, port, agent, timeoutMs, secureContext, protocol, session, onSession, onread } as const;
     try {
       const socket = await this.#connector.connect(to, signal);
       if (resumed && socket.isSessionReused() && socket.getProtocol() === 'TLSv1.2') {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Ground, type Isolation, NODE_FLAGS, seenAt, VAULT_MOUNT } from './isolation.ts';
+import { type Ground, type Isolation, nodeFlags, seenAt, VAULT_MOUNT } from './isolation.ts';
 import { asUser, userOf } from './users.ts';
 
 const NAMESPACES = ['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'];
@@ -42,7 +42,7 @@ export function bubblewrap(ground: Ground, root: boolean): Isolation {
         ...['--chdir', '/', '--'],
         // Changing the user undoes --die-with-parent.
         ...(root ? ['setpriv', ...asUser(userOf(kind, ground)), '--pdeathsig', 'KILL', '--'] : []),
-        ...[inner, ...NODE_FLAGS, `${PROGRAM_MOUNT}/${entry}`, ...args],
+        ...[inner, ...nodeFlags(kind), `${PROGRAM_MOUNT}/${entry}`, ...args],
       ],
       reportsPid: true,
     }),

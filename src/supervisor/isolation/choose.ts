@@ -4,7 +4,7 @@ import { SallyportError } from '../../errors.ts';
 import { IDENTITIES } from '../identity.ts';
 import type { IsolationChoice } from '../options.ts';
 import { bubblewrap, bubblewrapTrial } from './bubblewrap.ts';
-import { type Ground, type Isolation, NODE_FLAGS, PROGRAM, seenAt } from './isolation.ts';
+import { type Ground, type Isolation, nodeFlags, PROGRAM, seenAt } from './isolation.ts';
 import { unreadableCopy } from './unreadable-copy.ts';
 import { asUser, MOUNT_TRIAL, separateUsers } from './users.ts';
 
@@ -48,9 +48,9 @@ function plain(name: 'none' | 'copy', { node, program, data }: Ground, guarded: 
     passesProgram: true,
     passedNode: undefined,
     uid: () => process.getuid?.() ?? -1,
-    command: (_kind, entry, args) => ({
+    command: (kind, entry, args) => ({
       file: guarded === node ? seenAt(PROGRAM, program, node) : guarded,
-      args: [...NODE_FLAGS, `${PROGRAM}/${entry}`, ...args],
+      args: [...nodeFlags(kind), `${PROGRAM}/${entry}`, ...args],
       reportsPid: false,
     }),
   };

@@ -45,12 +45,23 @@ export interface Ground {
 }
 
 /** Flags of every Node that the supervisor starts. SIGUSR1 would otherwise open the inspector (measured). */
-export const NODE_FLAGS: readonly string[] = [
+const NODE_FLAGS: readonly string[] = [
   '--disable-sigusr1',
   '--preserve-symlinks',
   '--preserve-symlinks-main',
   '--disable-warning=ExperimentalWarning',
 ];
+
+/**
+ * In MiB. Little that a worker makes lives long, so that V8's young generation need not be large: with its own limit
+ * (16 here) a worker that carries large bodies holds 60 MB more that is dead already, and a request costs as much
+ * processor time (measured, bench/README.md).
+ */
+export const WORKER_SEMI_SPACE = '--max-semi-space-size=2';
+
+export function nodeFlags(kind: ChildKind): readonly string[] {
+  return kind === 'worker' ? [...NODE_FLAGS, WORKER_SEMI_SPACE] : NODE_FLAGS;
+}
 
 /** `path` as a child sees it that has the program's folder at `mount`. */
 export function seenAt(mount: string, program: string, path: string): string {

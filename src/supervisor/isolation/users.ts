@@ -5,7 +5,7 @@ import {
   DATA_DESCRIPTOR,
   type Ground,
   type Isolation,
-  NODE_FLAGS,
+  nodeFlags,
   PASSED_NODE,
   PROGRAM,
   VAULT_MOUNT,
@@ -39,7 +39,7 @@ export function separateUsers(ground: Ground, node: string, mounts: boolean): Is
     command: (kind, entry, args) => {
       const drop = [
         ...['setpriv', ...asUser(userOf(kind, ground)), '--', ...AGAIN],
-        ...[PASSED_NODE, ...NODE_FLAGS, `${PROGRAM}/${entry}`, ...args],
+        ...[PASSED_NODE, ...nodeFlags(kind), `${PROGRAM}/${entry}`, ...args],
       ];
       const mount = ['unshare', ...MOUNT_TRIAL.slice(0, -1), 'sh', '-c', MOUNT_AND_RUN, 'sh'];
       const [file = '', ...rest] = kind === 'vault' && mounts ? [...mount, ...drop] : drop;

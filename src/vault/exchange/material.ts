@@ -1,8 +1,9 @@
-import type { Exchange } from '../../catalog/exchange.ts';
+import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Value } from '../../channel/messages/exchanger.ts';
 import { SallyportError } from '../../errors.ts';
+import { referencedKey } from '../credentials/hsm-keys.ts';
 import type { SecretValue } from '../credentials/values.ts';
 import type { NamedSecret } from './exchangers.ts';
 import { type SigningKey, signJwt } from './jwt.ts';
@@ -14,6 +15,26 @@ export interface Material {
   readonly publicFields: Readonly<Record<string, string>>;
   /** Views that live as long as the lease. */
   readonly secrets: readonly SecretValue[];
+  /** The credential's id, and how its key signs that is in the HSM. */
+  readonly credential: string;
+  sign(label: string, message: Buffer): Promise<Buffer>;
+}
+
+/** Throws invalid_credential where a credential's private key is none that its service takes: better now than later. */
+export async function tryKey(service: Service, secrets: readonly SecretValue[]): Promise<void> {
+  const exchange = exchangeOf(service);
+  if (!exchange || !('key' in exchange)) return;
+  const none = (): Promise<Buffer> => Promise.reject(new TypeError('a key in the HSM is not tried'));
+  const material = { service, publicFields: {}, secrets, credential: '', sign: none };
+  try {
+    const jwt = await signedBy(material, exchange, () => ({}));
+    jwt.fill(0);
+  } catch (cause) {
+    const wanted =
+      exchange.key === 'key_json' ? "a service account's JSON file" : KEYS[ALGORITHM[exchange.kind]];
+    const message = `The field ${exchange.key} of ${service.id} is not ${wanted}: give it as the service gave it out.`;
+    throw new SallyportError('invalid_credential', message, { cause });
+  }
 }
 
 /** Who signs, and what the key itself says of its owner. */
@@ -22,6 +43,9 @@ interface Signer {
   readonly keyId: string | undefined;
   readonly owner: string | undefined;
 }
+
+const ALGORITHM = { 'jwt-bearer': 'RS256', installation: 'RS256', 'per-request': 'ES256' } as const;
+const KEYS = { RS256: 'an RSA private key in PEM', ES256: 'a P-256 private key in PEM' } as const;
 
 /** The public field of the first of these names that the credential has. */
 export function firstPublic({ publicFields }: Material, ...names: readonly string[]): string | undefined {
@@ -49,7 +73,13 @@ async function withSigner<T>(
   use: (signer: Signer) => Promise<T>,
 ): Promise<T> {
   const { value } = secretNamed(material, exchange.key);
-  const algorithm = exchange.kind === 'per-request' ? 'ES256' : 'RS256';
+  const algorithm = ALGORITHM[exchange.kind];
+  const label = referencedKey(value);
+  if (label !== undefined) {
+    if (!label.startsWith(`${material.credential}-`)) throw missing(material, 'key of its own');
+    const key = { algorithm, sign: (input: Buffer) => material.sign(label, input) } as const;
+    return use({ key, keyId: firstPublic(material, 'key_id', 'key_name'), owner: undefined });
+  }
   const account = exchange.key === 'key_json' ? readServiceAccount(value) : undefined;
   const pem = unescapedPem(account?.pem ?? value);
   try {

@@ -5,6 +5,7 @@ import type { Reply } from '../../channel/channel.ts';
 import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
+import { RateLimit } from '../../rate-limit.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
@@ -37,6 +38,8 @@ export interface DeskParts {
   readonly issuers: Issuers;
   readonly proxyAuthority: ProxyAuthority;
   readonly ledger: Ledger;
+  /** Certificates that an agent may have made, in all workers together. */
+  readonly leavesPerMinute: number;
   readonly tokens: AccessTokens;
 }
 
@@ -48,9 +51,16 @@ export interface DeskParts {
 export class Desk {
   readonly #parts: DeskParts;
   readonly #tickets = new TicketKeys();
+  readonly #leafRate: RateLimit;
 
   constructor(parts: DeskParts) {
+    const { leavesPerMinute } = parts;
     this.#parts = parts;
+    this.#leafRate = new RateLimit({
+      perSecond: leavesPerMinute / 60,
+      burst: leavesPerMinute,
+      maxWaitMs: 0,
+    });
   }
 
   /** Answers for the worker of that name and journal; each worker gets counters of its own. */
@@ -89,6 +99,7 @@ export class Desk {
       if (!grants.some((grant) => covers(grant.rule, message.host, message.port))) {
         throw denied(`${agent.name} has no grant for ${message.host}:${message.port}`);
       }
+      this.#admit(agent.id);
       const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
       await this.#released(worker, message, { notAfter });
       const tickets = this.#tickets.derive(agent.id, authorityName(agent), message.host, message.port);
@@ -155,15 +166,25 @@ export class Desk {
   async #token(
     { definition, service, credential, exchange }: CompiledGrant,
     version: CredentialVersionsTable,
-    { host, request }: SecretRequest,
+    { host, request, refused }: SecretRequest,
   ): Promise<(ReleasedToken & { readonly name: string }) | undefined> {
     if (!exchange) return undefined;
     const subject = { definition, service, credential, version, exchange };
     const { tokens } = this.#parts;
-    if (exchange.kind !== 'per-request') return { name: exchange.token, ...(await tokens.release(subject)) };
+    if (exchange.kind !== 'per-request')
+      return { name: exchange.token, ...(await tokens.release(subject, refused)) };
     if (!request)
       throw new SallyportError('channel_malformed', 'The token is made for a request: none was named.');
     return { name: exchange.token, ...(await tokens.releaseFor(subject, { host, ...request })) };
+  }
+
+  /** Counts a certificate made for the agent, for whichever worker. Throws rate_limited. */
+  #admit(agent: string): void {
+    if (this.#leafRate.take(agent, performance.now()) !== undefined) return;
+    throw new SallyportError(
+      'rate_limited',
+      'This agent opens connections to new hosts too fast: use those that it has, or try again in a minute.',
+    );
   }
 
   /** The agent of that id, where `digest` is of one of its tokens. Throws policy_denied, integrity_failed. */

@@ -1,7 +1,7 @@
 import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { Service } from '../../catalog/service.ts';
-import type { Rule, Snapshot } from '../../channel/messages/policy.ts';
+import type { Rule, ServiceLimits, Snapshot } from '../../channel/messages/policy.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type {
   AgentsTable,
@@ -135,10 +135,10 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
-        ...(exchangeOf(definition)?.kind === 'per-request' && { perRequest: true }),
+        ...tokenOf(definition),
         plainHttp: definition.plain_http,
         http2: definition.http2,
-        bodyBytes: definition.limits.body_bytes,
+        limits: limitsOf(definition),
         integrity: version ? null : gone,
       };
     } catch (error) {
@@ -147,4 +147,19 @@ export class SnapshotCompiler {
       return undefined;
     }
   }
+}
+
+function tokenOf(definition: Service): Pick<Rule, 'token'> {
+  const exchange = exchangeOf(definition);
+  return exchange ? { token: exchange.kind === 'per-request' ? 'per-request' : 'kept' } : {};
+}
+
+function limitsOf({ limits }: Service): ServiceLimits {
+  return {
+    bodyBytes: limits.body_bytes,
+    connectTimeoutMs: limits.connect_timeout_ms,
+    responseTimeoutMs: limits.head_timeout_ms,
+    idleTimeoutMs: limits.idle_timeout_ms,
+    totalTimeoutMs: limits.total_timeout_ms,
+  };
 }

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { once } from 'node:events';
 import http2 from 'node:http2';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
@@ -8,9 +9,20 @@ import { FLAG, frame, literals, PREFACE, readUntil, request, TYPE } from '../../
 import { Wire } from '../../support/wire.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR } = http2.constants;
-const HOSTS = ['side', 'reset', 'flow', 'early', 'expect', 'kept', 'gone', 'socket', 'last', 'cut'].map(
-  (name) => `${name}.test`,
-);
+const HOSTS = [
+  'side',
+  'reset',
+  'flow',
+  'early',
+  'expect',
+  'kept',
+  'gone',
+  'socket',
+  'last',
+  'cut',
+  'events',
+  'talk',
+].map((name) => `${name}.test`);
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 /** Beyond every window and buffer on the way. */
 const MUCH = 8 * 1024 * 1024;
@@ -270,6 +282,51 @@ t.test('WebSocket by extended CONNECT (RFC 8441)', async (t) => {
   const coming = answerOf(refused.stream);
   refused.upstream.send('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
   t.same((await coming).fields, [':status', '403', 'content-length', '2'], 'a server that refuses is heard');
+  session.destroy();
+});
+
+t.test('each event of a stream is with the agent before the next one is sent', async (t) => {
+  const session = await connectHttp2(carrier.worker, 'events.test');
+  const head = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n';
+  const { stream, upstream } = await open(session, 'events.test', '/events', head);
+  const times: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    const event = `data: ${i}\n\n`;
+    const arrived = once(stream, 'data');
+    const begun = performance.now();
+    upstream.send(`${event.length.toString(16)}\r\n${event}\r\n`);
+    if (String((await arrived)[0]) !== event) t.fail('another event');
+    times.push(performance.now() - begun);
+  }
+  const median = times.sort((a, b) => a - b)[25] ?? 0;
+  t.ok(median < 20, `after ${median.toFixed(1)} ms, by the median`); // 1 ms where nobody else works
+  session.destroy();
+});
+
+t.test('a WebSocket over HTTP/2 is closed when its right goes', async (t) => {
+  const session = await connectHttp2(carrier.worker, 'talk.test');
+  const stream = session.request({
+    ':method': 'CONNECT',
+    ':protocol': 'websocket',
+    ':path': '/',
+    ':scheme': 'https',
+    ':authority': 'talk.test',
+    'sec-websocket-version': '13',
+  });
+  const closing = answerOf(stream);
+  const upstream = await carrier.upstream('talk.test');
+  const key = /^Sec-WebSocket-Key: (.*)\r$/m.exec(await upstream.readTo('\r\n\r\n'))?.[1] ?? '';
+  const accept = hash('sha1', `${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, 'base64');
+  const begun = once(stream, 'response');
+  upstream.send(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+  );
+  await begun;
+  await carrier.worker.change(({ rules }) => ({
+    rules: rules.filter(({ hosts }) => hosts[0]?.pattern !== 'talk.test'),
+  }));
+  t.equal((await closing).code, NGHTTP2_INTERNAL_ERROR, 'to the agent');
+  t.not((await upstream.finish(500)).ending, 'open', 'and to the server');
   session.destroy();
 });
 

@@ -68,7 +68,10 @@ t.test('a handshake that does not come, and a tunnel that is idle, are closed', 
 });
 
 t.test('a body beyond the limit gets 413, and the server none of it', async (t) => {
-  const scene = await start(t, { bodyBytes: 10 }, [{ host: 'a.test' }, { host: 'b.test', bodyBytes: 20 }]);
+  const scene = await start(t, { bodyBytes: 10 }, [
+    { host: 'a.test' },
+    { host: 'b.test', limits: { bodyBytes: 20 } },
+  ]);
   const post = (host: string, length: number, more = ''): string =>
     `POST / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${length}\r\n${more}\r\n`;
 
@@ -157,6 +160,25 @@ t.test('new tunnels beyond the rate wait a while, beyond that they are refused',
   t.ok(Math.max(...refused) < Math.max(...opened), 'what would wait too long does not wait at all');
   t.match((await scene.worker.metrics()).limits, { tunnel_rate: 3 });
 });
+
+t.test(
+  'a busy agent meets none of them: 50 new tunnels a second, by default, of four workers one',
+  async (t) => {
+    const scene = await startScene(t, {
+      secure: ['a.test:443'],
+      workers: 4,
+      limits: { tunnelsPerAgent: 1_000 },
+    });
+    const begun = performance.now();
+    for (let i = 1; i <= 100; i++) {
+      const agent = await connect(scene, 'a.test:443');
+      t.ok(await isOpened(agent));
+      agent.socket.destroy();
+      await delay(Math.max(0, begun + i * 20 - performance.now()));
+    }
+    t.same(await scene.worker.metrics(), { problems: {}, limits: {} });
+  },
+);
 
 t.test('an agent has so many certificates made and no more; those that it has go on serving', async (t) => {
   const scene = await start(t, { leavesPerMinute: 3 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import type { Rule, Snapshot } from '../../../src/channel/messages/policy.ts';
+import { NO_LIMITS, type Rule, type Snapshot } from '../../../src/channel/messages/policy.ts';
 import { type Destination, PolicyTable, type Refusal } from '../../../src/proxy/policy/match.ts';
 
 const AGENT = {
@@ -26,7 +26,7 @@ function rule(id: string, { hosts = ['api.example.com'], ...rest }: Partly = {})
     inject: [],
     plainHttp: false,
     http2: false,
-    bodyBytes: null,
+    limits: NO_LIMITS,
     integrity: null,
     ...rest,
     hosts: hosts.map((host) => ({

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { RateLimit } from '../../src/proxy/rate-limit.ts';
+import { RateLimit } from '../src/rate-limit.ts';
 
 t.test(
   'a burst goes at once, what follows waits its turn, what would wait too long is refused',
