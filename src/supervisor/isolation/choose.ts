@@ -34,7 +34,7 @@ function users(ground: Ground): Isolation {
   const mounts = works('unshare', MOUNT_TRIAL);
   const folder = join(ground.data, 'vault');
   if (!mounts && !works('setpriv', [...asUser(IDENTITIES.vault), '--', 'test', '-w', folder])) {
-    const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${IDENTITIES.vault}`;
+    const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${IDENTITIES.vault} (put the data folder elsewhere, or open them)`;
     throw unavailable('uid', why);
   }
   return separateUsers(ground, unreadableCopy(ground.data), mounts);

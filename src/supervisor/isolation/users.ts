@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { IDENTITIES } from '../identity.ts';
 import {
   type ChildKind,
-  DATA_DESCRIPTOR,
   type Ground,
   type Isolation,
   nodeFlags,
@@ -14,7 +13,8 @@ import {
 /** Whether this root may give a process mounts of its own. */
 export const MOUNT_TRIAL: readonly string[] = ['--mount', '--propagation', 'private', 'true'];
 
-const MOUNT_AND_RUN = `mount --bind /proc/self/fd/${DATA_DESCRIPTOR} ${VAULT_MOUNT} && exec "$@"`;
+/** Mounted by its path: a descriptor's link names another one where root is not the machine's (chroot, some containers). */
+const MOUNT_AND_RUN = `mount --bind "$1" ${VAULT_MOUNT} && shift && exec "$@"`;
 
 /**
  * The first setpriv has its capabilities until it runs what it was given, and with them it could read the file: what it
@@ -30,9 +30,10 @@ const AGAIN = ['setpriv', '--no-new-privs', '--pdeathsig', 'KILL', '--'];
  * neither read nor trace another.
  */
 export function separateUsers(ground: Ground, node: string, mounts: boolean): Isolation {
+  const folder = join(ground.data, 'vault');
   return {
     name: 'uid',
-    vaultFolder: mounts ? VAULT_MOUNT : join(ground.data, 'vault'),
+    vaultFolder: mounts ? VAULT_MOUNT : folder,
     passesProgram: true,
     passedNode: node,
     uid: (kind) => userOf(kind, ground),
@@ -41,7 +42,7 @@ export function separateUsers(ground: Ground, node: string, mounts: boolean): Is
         ...['setpriv', ...asUser(userOf(kind, ground)), '--', ...AGAIN],
         ...[PASSED_NODE, ...nodeFlags(kind), `${PROGRAM}/${entry}`, ...args],
       ];
-      const mount = ['unshare', ...MOUNT_TRIAL.slice(0, -1), 'sh', '-c', MOUNT_AND_RUN, 'sh'];
+      const mount = ['unshare', ...MOUNT_TRIAL.slice(0, -1), 'sh', '-c', MOUNT_AND_RUN, 'sh', folder];
       const [file = '', ...rest] = kind === 'vault' && mounts ? [...mount, ...drop] : drop;
       return { file, args: rest, reportsPid: false };
     },
