@@ -25,7 +25,7 @@ interface Field {
   readonly optional: boolean;
 }
 
-interface Service {
+export interface Service {
   readonly id: string;
   readonly fields: readonly Field[];
 }
@@ -50,7 +50,7 @@ export async function setCredential(context: Context, id: string, options: SetOp
   });
 }
 
-function readService(reply: unknown): Service {
+export function readService(reply: unknown): Service {
   const fields = itemsOf(partOf(reply, 'fields'), 'fields').map((field) => ({
     key: textOf(field, 'key'),
     label: textOf(field, 'label'),
@@ -125,7 +125,8 @@ function describeMismatch(wanted: readonly Field[], given: readonly SecretField[
   return undefined;
 }
 
-function parsePublicFields(service: Service, given: readonly string[]): Record<string, string> {
+/** The `--field` options. Throws invalid_argument. */
+export function parsePublicFields(service: Service, given: readonly string[]): Record<string, string> {
   const fields: Record<string, string> = {};
   for (const pair of given) {
     const [, name, value] = /^([a-z][a-z0-9_]*)=(.*)$/s.exec(pair) ?? [];

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { contextOf } from './context.ts';
 import { control } from './control.ts';
+import { addCreate } from './credential-create.ts';
 import { addVersions } from './credential-versions.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
@@ -47,6 +48,8 @@ ${examples(
           `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).`,
       );
     });
+
+  addCreate(credential);
 
   credential
     .command('list')

@@ -1,16 +1,15 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import pkcs11, { type Handle } from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { readAttribute } from './cryptoki.ts';
-import { find } from './find.ts';
 import { generateEcPair } from './generate.ts';
 import { whole } from './hmac.ts';
-import { AUTHORITY_LABEL, confined, labelOf, twice } from './key-objects.ts';
+import { AUTHORITY_LABEL, confined } from './key-objects.ts';
+import { destroyUnder, keysLike, keyUnder, newId } from './labelled-keys.ts';
 import { pointOf } from './point.ts';
 import type { Token } from './token.ts';
 
 const SIGNATURE_BYTES = 64;
-const KINDS = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY] as const;
 
 /**
  * Makes the key of an authority in the token: P-256, signs and nothing else, never leaves it. Answers its uncompressed
@@ -32,32 +31,20 @@ export function signAsAuthority(token: Token, label: string, message: Buffer): B
   return whole(lib.C_Sign(session, digest, Buffer.allocUnsafeSlow(SIGNATURE_BYTES)), SIGNATURE_BYTES);
 }
 
-/** Keys that were found and seen to be confined, until their session ends. */
-const found = new WeakMap<Token, Map<string, Handle>>();
-
 function keyOf(token: Token, label: string): Handle {
-  const known = found.get(token)?.get(label);
-  if (known) return known;
-  const [key, second] = find(token, pkcs11.CKO_PRIVATE_KEY, label);
-  if (!key) throw gone(label);
-  if (second) throw twice(label);
-  const handles = found.get(token) ?? new Map<string, Handle>();
-  found.set(token, handles.set(label, confined(token, key, label)));
-  return key;
+  const key = keyUnder(token, label);
+  if (key) return key;
+  throw gone(label);
 }
 
 /** Destroys the authority's key; where it is gone already nothing is done. Throws what the calls throw. */
 export function destroyAuthorityKey(token: Token, label: string): void {
-  found.get(token)?.delete(ours(label));
-  for (const kind of KINDS) {
-    for (const object of find(token, kind, label)) token.lib.C_DestroyObject(token.session, object);
-  }
+  destroyUnder(token, ours(label));
 }
 
 /** The authorities' private keys in the token, by label. Throws what the calls throw. */
 export function authorityKeys(token: Token): [label: string, key: Handle][] {
-  const all = find(token, pkcs11.CKO_PRIVATE_KEY).map((key): [string, Handle] => [labelOf(token, key), key]);
-  return all.filter(([label]) => AUTHORITY_LABEL.test(label));
+  return keysLike(token, AUTHORITY_LABEL);
 }
 
 /** The vault names keys here, and must not reach the other ones by that. */
@@ -67,13 +54,6 @@ function ours(label: string): string {
     'channel_malformed',
     'The keyholder was asked for an authority by a name that none has.',
   );
-}
-
-/** CKA_ID, apart from those of the other keys (profiles count from 1, the rest begins with 0xf0). */
-function newId(): Buffer {
-  const id = randomBytes(2);
-  id[0] = 0x40 | ((id[0] ?? 0) & 0x3f);
-  return id;
 }
 
 function gone(label: string): SallyportError {

@@ -107,9 +107,14 @@ export function generateEcPair(token: Cryptoki, naming: Naming, use: number): Ke
   return generatePair(token, pkcs11.CKM_EC_KEY_PAIR_GEN, naming, pkcs11.CKK_EC, use, [curve]);
 }
 
-/** Makes an RSA pair of `bits` whose private half decrypts and nothing else. */
-export function generateRsaPair(token: Cryptoki, naming: Naming, bits: number): KeyPair {
-  return generatePair(token, pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, naming, pkcs11.CKK_RSA, pkcs11.CKA_DECRYPT, [
+/** Makes an RSA pair of `bits` whose private half may do `use` (CKA_DECRYPT or CKA_SIGN) and nothing else. */
+export function generateRsaPair(
+  token: Cryptoki,
+  naming: Naming,
+  bits: number,
+  use: number = pkcs11.CKA_DECRYPT,
+): KeyPair {
+  return generatePair(token, pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, naming, pkcs11.CKK_RSA, use, [
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
     { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
   ]);

@@ -1,6 +1,7 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
 import { authorityKeys } from './authorities.ts';
+import { credentialKeys } from './credential-keys.ts';
 import { readFlag, readNumber, readOptional } from './find.ts';
 import type { HeldKey } from './held-key.ts';
 import { bindLabel } from './keks.ts';
@@ -20,7 +21,11 @@ export function info(token: Token): KeyholderInfo {
     [LABEL.mac, keys.mac, 'HMAC-SHA-256'],
     [LABEL.audit, whole(keys.audit), ''],
     [LABEL.intake, keys.intake, 'EC P-256'],
-    ...authorityKeys(token).map(([label, key]): (typeof own)[number] => [label, whole(key), '']),
+    ...[...authorityKeys(token), ...credentialKeys(token)].map(([label, key]): (typeof own)[number] => [
+      label,
+      whole(key),
+      '',
+    ]),
     ...(keys.sealer ? ([[LABEL.seal, whole(keys.sealer.key), '']] satisfies typeof own) : []),
   ];
   return {

@@ -17,6 +17,9 @@ export const LABEL = {
 /** An agent's authority whose key is in the token: the agent's id, and which of its roots. 40 bytes at most (YubiHSM 2). */
 export const AUTHORITY_LABEL = /^agt_[0-9a-f]{32}-[1-9]\d{0,2}$/;
 
+/** A credential's key that was born in the token: the credential's id, and the version that it was made for. */
+export const CREDENTIAL_KEY_LABEL = /^crd_[0-9a-f]{32}-[1-9]\d{0,2}$/;
+
 /** The one object of class `kind` and label. Throws hsm_key_missing where there is none, or two. */
 export function one(token: Cryptoki, kind: number, label: string): Handle {
   const [handle, second] = find(token, kind, label);
@@ -73,6 +76,7 @@ export function existingKeys(token: Cryptoki): string[] {
     (label) =>
       fixed.includes(label) ||
       AUTHORITY_LABEL.test(label) ||
+      CREDENTIAL_KEY_LABEL.test(label) ||
       [LABEL.kek, LABEL.bind].some((prefix) => versionOf(label, prefix) !== undefined),
   );
   return [...new Set(ours)].sort();

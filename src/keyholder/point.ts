@@ -1,5 +1,7 @@
 import { createPublicKey, ECDH, type KeyObject } from 'node:crypto';
+import pkcs11, { type Handle } from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
+import { type Cryptoki, readAttribute } from './cryptoki.ts';
 
 export const POINT_BYTES = 65;
 const CURVE = 'prime256v1';
@@ -30,6 +32,13 @@ export function checkPoint(point: Buffer): void {
       },
     );
   }
+}
+
+/** An RSA public key object as a key. Throws what the calls throw. */
+export function rsaPublicKey(token: Cryptoki, object: Handle): KeyObject {
+  const n = readAttribute(token, object, pkcs11.CKA_MODULUS).toString('base64url');
+  const e = readAttribute(token, object, pkcs11.CKA_PUBLIC_EXPONENT).toString('base64url');
+  return createPublicKey({ key: { kty: 'RSA', n, e }, format: 'jwk' });
 }
 
 /** The point as a key that verifies signatures. */

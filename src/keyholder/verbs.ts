@@ -3,6 +3,7 @@ import {
   type AuthoritiesReply,
   type KeyholderHealth,
   KeyholderRequest,
+  type KeysReply,
   MAX_REWRAPPED,
   type RotateReply,
   type WrapReply,
@@ -11,6 +12,13 @@ import { SallyportError } from '../errors.ts';
 import { readAnchor, writeAnchor } from './anchor.ts';
 import { authorityKeys, destroyAuthorityKey, makeAuthorityKey, signAsAuthority } from './authorities.ts';
 import type { Connection } from './connection.ts';
+import {
+  credentialKeys,
+  credentialPublicKey,
+  destroyCredentialKey,
+  makeCredentialKey,
+  signWithCredentialKey,
+} from './credential-keys.ts';
 import { info } from './info.ts';
 import { Meter } from './meter.ts';
 import { agree, mac, rewrap, sign, unwrap, wrap } from './operations.ts';
@@ -97,6 +105,23 @@ function answer(
     case 'authority.list':
       none(parts);
       return { header: { labels: authorityKeys(token).map(([label]) => label) } satisfies AuthoritiesReply };
+    case 'key.make':
+      none(parts);
+      return { header: NOTHING, parts: [makeCredentialKey(token, request.label, request.type)] };
+    case 'key.public':
+      none(parts);
+      return { header: NOTHING, parts: [credentialPublicKey(token, request.label)] };
+    case 'key.sign': {
+      const [message] = one(parts);
+      return { header: NOTHING, parts: [signWithCredentialKey(token, request.label, message)] };
+    }
+    case 'key.destroy':
+      none(parts);
+      destroyCredentialKey(token, request.label);
+      return { header: NOTHING };
+    case 'key.list':
+      none(parts);
+      return { header: { labels: credentialKeys(token).map(([label]) => label) } satisfies KeysReply };
     case 'rotate':
       none(parts);
       return { header: rotate(token, request.from) satisfies RotateReply };

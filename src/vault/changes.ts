@@ -28,19 +28,27 @@ export class Changes {
   readonly #ledger: Ledger;
   readonly #publish: () => Promise<void>;
   readonly #check: () => Promise<void>;
+  readonly #shredded: (credentials: ReadonlySet<string>) => Promise<void>;
   #tail: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #unflushed = false;
 
   /**
    * `publish` brings the policy in force in every worker, and resolves once it is. `check` looks whether somebody else
-   * has written to the store, and deals with it.
+   * has written to the store, and deals with it. `shredded`: versions of these credentials hold nothing any more.
    */
-  constructor(policy: Policy, ledger: Ledger, publish: () => Promise<void>, check: () => Promise<void>) {
+  constructor(
+    policy: Policy,
+    ledger: Ledger,
+    publish: () => Promise<void>,
+    check: () => Promise<void>,
+    shredded: (credentials: ReadonlySet<string>) => Promise<void>,
+  ) {
     this.#policy = policy;
     this.#ledger = ledger;
     this.#publish = publish;
     this.#check = check;
+    this.#shredded = shredded;
   }
 
   get idle(): boolean {
@@ -74,7 +82,7 @@ export class Changes {
       if (change.rows.length === 0) return change.result;
       await this.#policy.commit(change.rows);
       if (change.shreds) this.#unflushed = change.shreds === 'soon' || !this.#policy.flushShredded();
-      await this.#finish([this.#policy.anchor()], action, subject, change.detail);
+      await this.#finish([this.#anchored(change.rows)], action, subject, change.detail);
       return change.result;
     });
   }
@@ -91,6 +99,15 @@ export class Changes {
       await this.#finish([], action, subject, {});
       return result;
     });
+  }
+
+  /** Keys in the HSM go with the versions that refer to them, once no older state of the store is accepted any more. */
+  async #anchored(rows: readonly PolicyRow[]): Promise<void> {
+    await this.#policy.anchor();
+    const shredded = rows.flatMap((entry) =>
+      entry.table === 'credential_versions' && entry.row.sealed === null ? [entry.row.credential] : [],
+    );
+    if (shredded.length > 0) await this.#shredded(new Set(shredded));
   }
 
   async #finish(

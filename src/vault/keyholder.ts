@@ -2,6 +2,8 @@ import type { Channel } from '../channel/channel.ts';
 import {
   AuthoritiesReply,
   type KeyholderInfo,
+  KeysReply,
+  type KeyType,
   RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
@@ -155,6 +157,32 @@ export class KeyholderClient {
       [],
       (header) => AuthoritiesReply.parse(header).labels,
     );
+  }
+
+  /** Makes a credential's key in the HSM; its public half (SPKI, DER). Throws hsm_unavailable, hsm_mechanism_missing. */
+  makeCredentialKey(label: string, type: KeyType): Promise<Buffer> {
+    const header = { verb: 'key.make', label, type } as const;
+    return this.#keyholders.ask(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
+  }
+
+  /** The public half of that key. Throws hsm_unavailable, hsm_key_missing. */
+  credentialPublicKey(label: string): Promise<Buffer> {
+    return this.#keyholders.ask({ verb: 'key.public', label }, [], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** SHA-256 with PKCS #1 v1.5, or ECDSA as r‖s, by that key. Throws hsm_unavailable, hsm_key_missing. */
+  signWithCredentialKey(label: string, message: Buffer): Promise<Buffer> {
+    return this.#keyholders.ask({ verb: 'key.sign', label }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
+  /** Throws hsm_unavailable. */
+  destroyCredentialKey(label: string): Promise<void> {
+    return this.#keyholders.ask({ verb: 'key.destroy', label }, [], () => undefined);
+  }
+
+  /** Labels of the credentials' keys in the HSM. Throws hsm_unavailable. */
+  credentialKeyLabels(): Promise<string[]> {
+    return this.#keyholders.ask({ verb: 'key.list' }, [], (header) => KeysReply.parse(header).labels);
   }
 
   /** HMAC-SHA-256 of each message, 32 bytes each, in order. */

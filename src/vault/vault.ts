@@ -15,6 +15,7 @@ import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
+import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
@@ -95,6 +96,7 @@ export class Vault {
       this.#ledger,
       () => this.#publish(),
       () => this.#guard.recheck(),
+      (credentials) => destroyKeysOf(this.#keyholder, this.#policy.state, credentials),
     );
     this.#guard = new IntegrityGuard(this.#policy, this.#ledger, () => this.#publish());
     const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
@@ -131,7 +133,11 @@ export class Vault {
       guard: this.#guard,
       complaints: this.#complaints,
       loaded: () => this.#fleet.startEarly(),
-      inTurn: () => this.#rootKeys.keepOnly(this.#policy.state.agents().flatMap(rootsOf)),
+      inTurn: async () => {
+        const { state } = this.#policy;
+        await this.#rootKeys.keepOnly(state.agents().flatMap(rootsOf));
+        await destroyUnreferenced(this.#keyholder, state);
+      },
       sound: () => this.#proxyAuthority.ensure(),
     });
     this.#keyholder.onReady = () => loading.load();

@@ -15,7 +15,7 @@ const COMMANDS = [
   ['service'],
   ...['list', 'show', 'add'].map((name) => ['service', name]),
   ['credential'],
-  ...['set', 'list', 'remove'].map((name) => ['credential', name]),
+  ...['set', 'create', 'public-key', 'list', 'remove'].map((name) => ['credential', name]),
   ['grant'],
   ...['add', 'remove', 'list'].map((name) => ['grant', name]),
   ['run'],

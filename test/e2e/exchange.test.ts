@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, verify } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import t from 'tap';
 import { z } from 'zod';
@@ -102,6 +102,42 @@ t.test('a token for each request is made of it, and none is kept', async (t) => 
   }
   t.equal(new Set(tokens).size, 3);
   t.equal(asked.length, 0);
+});
+
+t.test('a key is made in the HSM from the command line, and its public half shown', async (t) => {
+  const create = [
+    'credential',
+    'create',
+    'account',
+    '--label',
+    'born',
+    '--agent',
+    'bot',
+    '--field',
+    'scopes=s',
+  ];
+  t.match(
+    await sallyport.failure([...create, '--field', 'key_json=x']),
+    /^1 sallyport: "key_json" of account is a secret/,
+  );
+  t.match(await sallyport.failure(['credential', 'create', 'hub']), /takes no key that signs/);
+  const { stdout } = await sallyport.cli([...create, '--field', 'client_email=a@b.c']);
+  const publicKey = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/.exec(stdout)?.[0] ?? '';
+  t.match(stdout, /account "born" is at version 1[\s\S]*RSA-2048[\s\S]*-----BEGIN CERTIFICATE-----/);
+  answer = (_request, response) => json(response, { access_token: newToken(), expires_in: 60 });
+  t.match(await get('account.test'), { code: 0 });
+  const [header = '', claims = '', signature = ''] = (
+    new URLSearchParams(String(asked[0]?.body)).get('assertion') ?? ''
+  ).split('.');
+  t.ok(verify('sha256', Buffer.from(`${header}.${claims}`), publicKey, Buffer.from(signature, 'base64url')));
+  const id = /credential (crd_\w+)/.exec(stdout)?.[1] ?? '';
+  t.match(await sallyport.json(['credential', 'public-key', id]), { jwk: { kty: 'RSA', alg: 'RS256' } });
+  t.match(
+    (await sallyport.cli(['hsm', 'status'])).stdout,
+    new RegExp(`${id}-1 .*RSA-2048 +yes +no +yes +yes`),
+  );
+  await sallyport.cli(['credential', 'remove', id]);
+  t.notMatch((await sallyport.cli(['hsm', 'status'])).stdout, id);
 });
 
 t.test('a refresh token becomes an access token; one that comes back is shown the next time', async (t) => {

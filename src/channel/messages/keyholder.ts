@@ -1,5 +1,9 @@
 import { z } from 'zod';
 
+/** Kinds of keys for credentials. */
+export const KeyType = z.enum(['rsa-2048', 'rsa-3072', 'p-256']);
+export type KeyType = z.infer<typeof KeyType>;
+
 /**
  * vault → keyholder: requests only, answered in order. Bytes travel in parts.
  *
@@ -17,12 +21,18 @@ import { z } from 'zod';
  * | authority.sign | message | ECDSA P-256/SHA-256 signature of that authority's key, 64 bytes r‖s |
  * | authority.destroy | | |
  * | authority.list | | | header: AuthoritiesReply
+ * | key.make     |                            | SPKI (DER) of the pair that it made, under that label |
+ * | key.public   |                            | the same, of one that is there |
+ * | key.sign     | message                    | its signature, SHA-256 with PKCS #1 v1.5, or ECDSA as r‖s |
+ * | key.destroy  |                            |                         |
+ * | key.list     |                            |                         | header: KeysReply
  * | rotate       |                            |                         | header: RotateReply
  * | retire       |                            |                         | header: { }
  * | health       |                            |                         | header: KeyholderHealth
  *
  * Authorities are those of agents whose root key is in the token; labels as in src/vault/authorities/root-keys.ts. To
- * destroy one that is gone already is no failure.
+ * destroy one that is gone already is no failure. Keys are those of credentials that were born in the token, by
+ * src/vault/credentials/hsm-keys.ts.
  * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
  * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
  * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever.
@@ -47,6 +57,11 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('authority.sign'), label: z.string() }),
   z.strictObject({ verb: z.literal('authority.destroy'), label: z.string() }),
   z.strictObject({ verb: z.literal('authority.list') }),
+  z.strictObject({ verb: z.literal('key.make'), label: z.string(), type: KeyType }),
+  z.strictObject({ verb: z.literal('key.public'), label: z.string() }),
+  z.strictObject({ verb: z.literal('key.sign'), label: z.string() }),
+  z.strictObject({ verb: z.literal('key.destroy'), label: z.string() }),
+  z.strictObject({ verb: z.literal('key.list') }),
   z.strictObject({ verb: z.literal('rotate'), from: z.string() }),
   z.strictObject({ verb: z.literal('retire'), kek: z.string() }),
   z.strictObject({ verb: z.literal('health') }),
@@ -95,6 +110,10 @@ export type WrapReply = z.infer<typeof WrapReply>;
 /** Labels of the authorities' keys that are in the token. */
 export const AuthoritiesReply = z.strictObject({ labels: z.array(z.string()) });
 export type AuthoritiesReply = z.infer<typeof AuthoritiesReply>;
+
+/** Labels of the credentials' keys that are in the token. */
+export const KeysReply = z.strictObject({ labels: z.array(z.string()) });
+export type KeysReply = z.infer<typeof KeysReply>;
 
 /** The newest KEK, and whether it was made for this request. */
 export const RotateReply = z.strictObject({ kek: z.string(), made: z.boolean() });

@@ -1,7 +1,7 @@
-import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
+import { constants, publicEncrypt } from 'node:crypto';
 import pkcs11, { type Mechanism } from 'pkcs11js';
-import { readAttribute } from '../cryptoki.ts';
 import { generateRsaPair } from '../generate.ts';
+import { rsaPublicKey } from '../point.ts';
 import type { PublicKeyWay } from './public-key.ts';
 import { openInto } from './wrapped.ts';
 
@@ -39,10 +39,7 @@ function rsaOaep(format: number, hash: keyof typeof HASHES): PublicKeyWay {
     },
 
     readPublicKey(token, object) {
-      const n = readAttribute(token, object, pkcs11.CKA_MODULUS).toString('base64url');
-      const e = readAttribute(token, object, pkcs11.CKA_PUBLIC_EXPONENT).toString('base64url');
-      const key = createPublicKey({ key: { kty: 'RSA', n, e }, format: 'jwk' });
-      return key.export({ type: 'spki', format: 'der' });
+      return rsaPublicKey(token, object).export({ type: 'spki', format: 'der' });
     },
 
     seal(publicKey, secret) {

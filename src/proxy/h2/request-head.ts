@@ -4,6 +4,8 @@ import { SallyportError } from '../../errors.ts';
 import { FIELD_VALUE, TOKEN } from '../http/chars.ts';
 import { badRequest } from '../http/message.ts';
 
+/** RFC 9113, 8.3.1, and RFC 8441, 4. */
+const PSEUDO = new Set([':method', ':scheme', ':authority', ':path', ':protocol']);
 /** RFC 9113, 8.2.2: no endpoint may send them. */
 const CONNECTION_FIELDS = new Set([
   'connection',
@@ -40,7 +42,8 @@ export function translateHead(fields: readonly string[], endStream: boolean): Tr
     const value = fields[i + 1] ?? '';
     checkValue(value);
     if (name.startsWith(':')) {
-      if (lines.length > 0 || pseudo.has(name)) throw badRequest('its pseudo-header fields are malformed');
+      if (!PSEUDO.has(name) || pseudo.has(name) || lines.length > 0)
+        throw badRequest('its pseudo-header fields are malformed');
       pseudo.set(name, value);
       continue;
     }

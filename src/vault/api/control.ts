@@ -29,6 +29,7 @@ import {
   NewAgent,
   NewCredential,
   NewGrant,
+  NewKey,
   NewServices,
   NewToken,
   OldGrant,
@@ -131,6 +132,11 @@ function policyRoutes(app: FastifyInstance, { rows, services, credentials, grant
     const { sealed, ...rest } = NewCredential.parse(request.body);
     return credentials.set({ ...rest, ...sealed });
   });
+  app.post('/v1/credentials/keys', (request) => {
+    const { type, ...input } = NewKey.parse(request.body);
+    return credentials.create(input, type);
+  });
+  app.get('/v1/credentials/:id/key', (request) => credentials.publicKey(ById.parse(request.params).id));
   app.delete('/v1/credentials/:id', async (request) => {
     await credentials.remove(ById.parse(request.params).id);
     return {};

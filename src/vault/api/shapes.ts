@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KeyType } from '../../channel/messages/keyholder.ts';
 
 /** What the control API is sent. Bounded: a text that is longer is an error, not a burden. */
 const Name = z.string().min(1).max(253);
@@ -50,6 +51,8 @@ export const NewCredential = z.strictObject({
   sealed: z.strictObject({ enc: Base64, ciphertext: Base64 }),
   agents: z.array(Name).max(1_000).default([]),
 });
+
+export const NewKey = NewCredential.omit({ sealed: true }).extend({ type: KeyType.optional() });
 
 export const NewGrant = z.strictObject({
   agent: Name,

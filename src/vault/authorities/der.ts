@@ -56,6 +56,10 @@ export function time(date: Date): Node {
   return primitive(asn1.Type.UTCTIME, digits.slice(2));
 }
 
+export function nothing(): Node {
+  return primitive(asn1.Type.NULL, '');
+}
+
 /** A context-specific tag: around `content` where it holds nodes, over plain bytes where it is implicit. */
 export function tagged(tag: number, content: Node[] | Uint8Array): Node {
   const isNodes = Array.isArray(content);

@@ -1,15 +1,26 @@
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
+import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
 import { credentialAad, INFO } from '../../sealing/intake.ts';
 import { open } from '../../sealing/open.ts';
 import { readFields } from '../../store/columns.ts';
-import type { PolicyRow } from '../../store/schema.ts';
+import type { CredentialsTable, PolicyRow } from '../../store/schema.ts';
 import { type Change, type Changes, newId, UNSIGNED } from '../changes.ts';
 import { draftGrant, requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
+import {
+  currentKey,
+  keyLabel,
+  keyReference,
+  keyTypeFor,
+  type PublicHalf,
+  publicHalf,
+  refuseReferences,
+  signingExchange,
+} from './hsm-keys.ts';
 import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
 import { sealVersion, shredded } from './versions.ts';
 
@@ -29,6 +40,10 @@ export interface CredentialSet {
   readonly service: string;
   readonly label: string;
   readonly version: number;
+}
+
+export interface CredentialCreated extends CredentialSet {
+  readonly key: PublicHalf;
 }
 
 /** Sets and removes credentials. Clear values live here in wiped memory, for the length of a call. */
@@ -52,12 +67,61 @@ export class Credentials {
     const plaintext = await this.#openBox(input);
     try {
       const secrets = decodeFields(plaintext);
+      refuseReferences(secrets);
       return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, (state) =>
         this.#draft(state, input, secrets),
       );
     } finally {
       plaintext.fill(0);
     }
+  }
+
+  /**
+   * Makes a credential whose key is born in the HSM, or a new version with a new key. `type`: as the service takes it,
+   * unless told. Throws invalid_argument, invalid_credential, not_found, hsm_mechanism_missing and what `apply` throws.
+   */
+  async create(
+    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
+    type?: KeyType,
+  ): Promise<CredentialCreated> {
+    const set = await this.#changes.apply(
+      'credential.create',
+      `${input.service}/${input.label}`,
+      async (state) => {
+        const exchange = signingExchange(requireService(state, input.service));
+        if (!exchange) {
+          const message = `${input.service} takes no key that signs: set its secret with \`sallyport credential set\`.`;
+          throw new SallyportError('invalid_argument', message);
+        }
+        const existing = credentialLabelled(state, input);
+        const id = existing?.id ?? newId('crd');
+        const label = keyLabel(id, (existing?.current_version ?? 0) + 1);
+        const keyType = keyTypeFor(exchange, type);
+        const draft = await this.#draft(
+          state,
+          input,
+          [{ name: exchange.key, value: keyReference(label) }],
+          id,
+        );
+        await this.#keyholder.makeCredentialKey(label, keyType);
+        return { ...draft, result: { ...draft.result, key: label } };
+      },
+    );
+    const { key, ...credential } = set;
+    return { ...credential, key: await publicHalf(this.#keyholder, key) };
+  }
+
+  /** The public half of a credential's key in the HSM. Throws not_found, hsm_unavailable, hsm_key_missing. */
+  async publicKey(id: string): Promise<PublicHalf> {
+    const label = await this.#changes.apply('credential.key', id, async (state) => {
+      const credential = state.credential(id);
+      return { rows: [], result: credential && (await currentKey(this.#keyholder, state, credential)) };
+    });
+    if (label === undefined) {
+      const message = `No credential with a key in the HSM has the id ${id}; \`sallyport credential list\` shows all.`;
+      throw new SallyportError('not_found', message);
+    }
+    return publicHalf(this.#keyholder, label);
   }
 
   /** Removes a credential with its grants and shreds what is sealed. Throws not_found and what `apply` throws. */
@@ -103,14 +167,13 @@ export class Credentials {
 
   async #draft(
     state: PolicyState,
-    input: CredentialInput,
+    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
     secrets: readonly SecretValue[],
+    id = newId('crd'),
   ): Promise<Change<CredentialSet>> {
     const definition = requireService(state, input.service);
     const agents = input.agents.map((name) => requireAgent(state, name));
-    const existing = state
-      .credentialsOf(input.service)
-      .find((credential) => credential.label === input.label);
+    const existing = credentialLabelled(state, input);
     const publicFields = { ...(existing && readFields(existing.public_fields)), ...input.publicFields };
     checkPublicFields(definition, publicFields);
     checkSecrets(definition, secrets);
@@ -123,7 +186,7 @@ export class Credentials {
     const service = state.service(input.service) ?? draftService(definition, now);
     if (!state.service(input.service)) rows.push({ table: 'services', row: service });
     const credential = {
-      ...(existing ?? { id: newId('crd'), service: service.id, label: input.label, created_at: now }),
+      ...(existing ?? { id, service: service.id, label: input.label, created_at: now }),
       ...UNSIGNED,
       current_version: (existing?.current_version ?? 0) + 1,
       public_fields: JSON.stringify(publicFields),
@@ -139,12 +202,19 @@ export class Credentials {
       const grant = draftGrant(state, agent, credential, {}, now);
       if (grant.row) rows.push({ table: 'grants', row: grant.row });
     }
-    const { id, label, current_version } = credential;
+    const { label, current_version } = credential;
     return {
       rows,
       shreds: outdated.length > 0 ? 'soon' : undefined,
-      result: { id, service: service.id, label, version: current_version },
-      detail: { credential: id, version: current_version, agents: input.agents.join(' ') },
+      result: { id: credential.id, service: service.id, label, version: current_version },
+      detail: { credential: credential.id, version: current_version, agents: input.agents.join(' ') },
     };
   }
+}
+
+function credentialLabelled(
+  state: PolicyState,
+  { service, label }: Pick<CredentialInput, 'service' | 'label'>,
+): CredentialsTable | undefined {
+  return state.credentialsOf(service).find((credential) => credential.label === label);
 }

@@ -3,6 +3,7 @@ import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Value } from '../../channel/messages/exchanger.ts';
 import { SallyportError } from '../../errors.ts';
+import { referencedKey } from '../credentials/hsm-keys.ts';
 import type { SecretValue } from '../credentials/values.ts';
 import type { NamedSecret } from './exchangers.ts';
 import { type SigningKey, signJwt } from './jwt.ts';
@@ -14,6 +15,9 @@ export interface Material {
   readonly publicFields: Readonly<Record<string, string>>;
   /** Views that live as long as the lease. */
   readonly secrets: readonly SecretValue[];
+  /** The credential's id, and how its key signs that is in the HSM. */
+  readonly credential: string;
+  sign(label: string, message: Buffer): Promise<Buffer>;
 }
 
 /** Who signs, and what the key itself says of its owner. */
@@ -50,6 +54,12 @@ async function withSigner<T>(
 ): Promise<T> {
   const { value } = secretNamed(material, exchange.key);
   const algorithm = exchange.kind === 'per-request' ? 'ES256' : 'RS256';
+  const label = referencedKey(value);
+  if (label !== undefined) {
+    if (!label.startsWith(`${material.credential}-`)) throw missing(material, 'key of its own');
+    const key = { algorithm, sign: (input: Buffer) => material.sign(label, input) } as const;
+    return use({ key, keyId: firstPublic(material, 'key_id', 'key_name'), owner: undefined });
+  }
   const account = exchange.key === 'key_json' ? readServiceAccount(value) : undefined;
   const pem = unescapedPem(account?.pem ?? value);
   try {

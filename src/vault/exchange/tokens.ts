@@ -219,7 +219,13 @@ export class AccessTokens {
     const plaintext = await openVersion(this.#parts.keyholder, service, credential, version);
     try {
       const publicFields = readFields(credential.public_fields);
-      return await use({ service: definition, publicFields, secrets: decodeFields(plaintext) });
+      return await use({
+        service: definition,
+        publicFields,
+        secrets: decodeFields(plaintext),
+        credential: credential.id,
+        sign: (label, message) => this.#parts.keyholder.signWithCredentialKey(label, message),
+      });
     } finally {
       plaintext.fill(0);
     }

@@ -21,6 +21,9 @@ const OF_ONE: ReadonlySet<KeyholderRequest['verb']> = new Set([
   'authority.make',
   'authority.destroy',
   'authority.list',
+  'key.make',
+  'key.destroy',
+  'key.list',
 ] as const);
 
 /**

@@ -5,6 +5,7 @@ import t from 'tap';
 import { SECRET } from '../../support/carry.ts';
 import { answerOf, connectHttp2 } from '../../support/h2-agent.ts';
 import { startMoodyServer } from '../../support/moody-server.ts';
+import { countInMemory } from '../../support/process-memory.ts';
 import { TestWorker } from '../../support/worker.ts';
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = http2.constants;
@@ -73,6 +74,12 @@ for (const protocol of ['http/1.1', 'h2'] as const)
         records.map((line) => JSON.parse(line)).filter((record) => record.type === type);
       const forwarded = ofType('request').filter(({ decision }) => decision === 'injected');
       t.equal(ofType('outcome').length, forwarded.length, 'every request that was recorded has its outcome');
+      if (protocol === 'http/1.1') {
+        // Towards HTTP/2 it is a string as well (test/attacks/memory-http2.test.ts).
+        await worker.change(({ rules }) => ({ rules: rules.map((rule) => ({ ...rule, version: 2 })) }));
+        const copies = countInMemory(worker.process.pid ?? 0, [Buffer.from(SECRET)]);
+        t.same(copies, [0], 'no lease holds the credential');
+      }
       const session = await connectHttp2(worker, 'a.test');
       const answer = await Promise.race([
         answerOf(session.request({ ':path': '/', ':authority': 'b.test' })),

@@ -1,0 +1,77 @@
+import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import t from 'tap';
+import { KeyholderInfo, type KeyType } from '../../src/channel/messages/keyholder.ts';
+import { makeToken, startKeyholder } from '../support/softhsm.ts';
+import { ask, bytesOf, codeOf } from './ask.ts';
+
+t.setTimeout(60_000);
+const { hsm } = makeToken();
+let keyholder = await startKeyholder(hsm);
+t.teardown(async () => {
+  await keyholder.stop();
+  hsm.remove();
+});
+const newLabel = (): string => `crd_${randomBytes(16).toString('hex')}-1`;
+const message = randomBytes(300);
+const make = (label: string, type: KeyType) => bytesOf(keyholder, { verb: 'key.make', label, type });
+const sign = (label: string) => bytesOf(keyholder, { verb: 'key.sign', label }, [message]);
+const verifies = (spki: Buffer, signature: Buffer): boolean => {
+  const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+  return verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature);
+};
+
+for (const [type, length, reported] of [
+  ['rsa-2048', 256, 'RSA-2048'],
+  ['rsa-3072', 384, 'RSA-3072'],
+  ['p-256', 64, 'EC P-256'],
+] as const) {
+  t.test(`a ${type} key is made in the token, signs there, and is confined to it`, async (t) => {
+    const label = newLabel();
+    const spki = await make(label, type);
+    const signature = await sign(label);
+    t.equal(signature.length, length);
+    t.ok(verifies(spki, signature));
+    t.same(await bytesOf(keyholder, { verb: 'key.public', label }), spki);
+    const { keys } = KeyholderInfo.parse((await ask(keyholder, { verb: 'info' })).header);
+    t.match(
+      keys.find((key) => key.label === label),
+      { type: reported, extractable: false, sensitive: true, neverExtractable: true, local: true },
+    );
+    await keyholder.stop();
+    keyholder = await startKeyholder(hsm);
+    t.ok(verifies(spki, await sign(label)), 'also for the next keyholder');
+    await ask(keyholder, { verb: 'key.destroy', label });
+    await ask(keyholder, { verb: 'key.destroy', label });
+    t.equal(await codeOf(sign(label)), 'hsm_key_missing');
+    t.equal(await codeOf(ask(keyholder, { verb: 'key.public', label })), 'hsm_key_missing');
+  });
+}
+
+t.test('made again, it is another key: nobody has had the first one', async (t) => {
+  const label = newLabel();
+  const first = await make(label, 'p-256');
+  const second = await make(label, 'p-256');
+  const signature = await sign(label);
+  t.notOk(verifies(first, signature));
+  t.ok(verifies(second, signature));
+  t.same(Object((await ask(keyholder, { verb: 'key.list' })).header).labels, [label]);
+});
+
+t.test('no other key is reached by its label', async (t) => {
+  const authority = `agt_${randomBytes(16).toString('hex')}-1`;
+  await ask(keyholder, { verb: 'authority.make', label: authority });
+  for (const label of [
+    'sallyport-audit',
+    'sallyport-kek-1',
+    authority,
+    '',
+    `${newLabel()}000`,
+    ` ${newLabel()}`,
+  ]) {
+    for (const verb of ['key.public', 'key.destroy'] as const)
+      t.equal(await codeOf(ask(keyholder, { verb, label })), 'channel_malformed', `${verb} ${label}`);
+    t.equal(await codeOf(make(label, 'p-256')), 'channel_malformed');
+    t.equal(await codeOf(ask(keyholder, { verb: 'key.sign', label }, [message])), 'channel_malformed');
+  }
+  t.equal((await bytesOf(keyholder, { verb: 'sign' }, [message])).length, 64, 'the audit key is still there');
+});
