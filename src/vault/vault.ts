@@ -10,6 +10,7 @@ import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { listen } from './api/listen.ts';
 import { Ledger } from './audit/ledger.ts';
+import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
@@ -149,7 +150,7 @@ export class Vault {
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version, journal_unavailable.
+   * store_unavailable, store_version, journal_unavailable, invalid_settings.
    */
   static async open(
     start: Start,
@@ -158,6 +159,9 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
+    const certificate = start.worker.tlsListen?.certificate ?? null;
+    const key = secrets[start.secrets.indexOf('tlsKey')];
+    if (certificate !== null && key) checkGivenCertificate(certificate, key);
     return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
