@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts';
 import { AGENT_TLS } from './agent-tls.ts';
 import type { Metrics } from './metrics.ts';
 import type { PolicyAgent } from './policy/match.ts';
+import { renewTickets } from './renewed-tickets.ts';
 import type { VaultClient } from './vault-client.ts';
 
 const MAX_LEAVES = 2_000;
@@ -77,6 +78,7 @@ export class Leaves {
         ...AGENT_TLS,
         sessionIdContext: 'sallyport',
       });
+      renewTickets(context, ticketKeys);
       ticketKeys.fill(0);
       const ttl = notAfter - Date.now() - MARGIN_MS;
       if (ttl > 0) this.#contexts.set(key, context, { ttl });
