@@ -48,6 +48,10 @@ export class Worker {
   readonly stages: Stages;
   readonly metrics: Metrics;
   readonly tunnels = new Set<Connection>();
+  /** Keys of credentials whose token a server has refused since it was last asked for. */
+  readonly refusedTokens = new Set<string>();
+  /** By rule: asked for now. Each resolves with why there is none, or undefined. */
+  readonly awaitedTokens = new Map<string, Promise<unknown>>();
   readonly #tunnelsOf = new Map<string, number>();
   /** This worker's share of what an agent may open and hold. */
   readonly #tunnelRate: RateLimit;
@@ -84,9 +88,9 @@ export class Worker {
     this.#policy = new PolicyTable(snapshot, pathIsUnambiguous);
     for (const tunnel of this.tunnels) tunnel.recheck();
     for (const go of this.#awaitingPolicy.splice(0)) go();
-    this.stages.secrets.retain(
-      new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version))),
-    );
+    const keys = new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version)));
+    this.stages.secrets.retain(keys);
+    for (const key of this.refusedTokens) if (!keys.has(key)) this.refusedTokens.delete(key);
   }
 
   /** Resolves once a policy newer than `revision` is in force, or after `withinMs`. */

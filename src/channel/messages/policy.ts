@@ -59,8 +59,8 @@ export const Rule = z.strictObject({
   /** Prefixes from the grant; empty: every path. */
   paths: z.array(z.string()),
   inject: z.array(Injection),
-  /** Whether the credential is made for each request anew, of its method and path. */
-  perRequest: z.boolean().optional(),
+  /** Set where the vault makes what is written of the credential: `kept` for a while, or `per-request`, of its method and path. */
+  token: z.enum(['kept', 'per-request']).optional(),
   /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */

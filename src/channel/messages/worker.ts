@@ -131,6 +131,8 @@ export const FromWorker = z.discriminatedUnion('type', [
     scope: SigningScope.optional(),
     /** For a credential that is made for each request anew. */
     request: z.strictObject({ method: z.string(), path: z.string() }).optional(),
+    /** For a token that is kept: the server has refused the last one (401). */
+    refused: z.boolean().optional(),
   }),
   /** Event, every 100 ms while it changes: the journal's newest link. */
   z.strictObject({ type: z.literal('head'), file: z.string(), link: z.number().int(), hash: z.string() }),

@@ -15,7 +15,7 @@ const NO_SECRET: Lease = { fields: new Map(), release: () => {} };
 /** The credential that `rule` names, where this worker has it. */
 export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefined): Lease | undefined {
   if (rule === PASSED) return NO_SECRET;
-  if (rule.perRequest) return undefined;
+  if (rule.token === 'per-request') return undefined;
   return worker.stages.secrets.get(keyOf(rule, signing));
 }
 
@@ -50,11 +50,48 @@ export async function fetchSecret(
   const { credential, version } = rule;
   const scope = signing && { scope: { day: signing.day, ...signing.scope } };
   const asked = { agent, rule: rule.id, credential, version, host, port, ...scope };
-  if (rule.perRequest) {
+  if (rule.token === 'per-request') {
     return vault.secret({ ...asked, request }, token, (fields) => secrets.lend(fields));
   }
   const key = keyOf(rule, signing);
-  return vault.secret(asked, token, (fields, maxAgeMs) => secrets.put(key, fields, maxAgeMs));
+  const refused = side.worker.refusedTokens.delete(key);
+  const ask = () =>
+    vault.secret({ ...asked, ...(refused && { refused }) }, token, (fields, maxAgeMs) =>
+      secrets.put(key, fields, maxAgeMs),
+    );
+  return rule.token === 'kept' ? once(side.worker, rule, ask) : ask();
+}
+
+/**
+ * A token may take its server seconds to give: of the requests that wait for one, the first asks, or one agent could have
+ * all that this worker may ask at a time.
+ */
+async function once(worker: Worker, rule: Rule, ask: () => Promise<Lease>): Promise<Lease> {
+  const { awaitedTokens } = worker;
+  const awaited = awaitedTokens.get(rule.id);
+  if (awaited) {
+    const failure = await awaited;
+    const given = failure === undefined ? hotSecret(worker, rule, undefined) : undefined;
+    if (given) return given;
+    // What the first was refused on its own account does not hold for the others.
+    if (failure instanceof SallyportError && failure.code.startsWith('exchange_')) throw failure;
+    return ask();
+  }
+  const asking = ask();
+  const settled = asking.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  awaitedTokens.set(rule.id, settled);
+  void settled.then(() => awaitedTokens.delete(rule.id));
+  return asking;
+}
+
+/** The server has answered 401: a token that was made of the credential may have been taken back there. */
+export function tokenRefused({ stages, refusedTokens }: Worker, { credential, version }: Rule): void {
+  const key = secretKey(credential, version);
+  stages.secrets.remove(key);
+  refusedTokens.add(key);
 }
 
 /** A signing key is kept apart for each day, region and service. */

@@ -7,12 +7,13 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import type { AgentSide } from './agent-side.ts';
 import { decide, holdsStill } from './decision.ts';
-import { replacedAgain } from './needs.ts';
+import { replacedAgain, tokenRefused } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
 import { type Signing, signingOf } from './signing.ts';
 import { Supply } from './supply.ts';
 
+const UNAUTHORIZED = 401;
 /** How often a credential may be replaced while one request is prepared. */
 const MAX_DECISIONS = 3;
 /** Less than a worker may take to put a policy in force. */
@@ -121,6 +122,7 @@ export class Preparation {
   /** Completes the record, where there is one. */
   complete(status: number | null, error: string | null, bytesUp: number, bytesDown: number): void {
     if (this.record === undefined) return;
+    if (status === UNAUTHORIZED && this.rule?.token === 'kept') tokenRefused(this.#side.worker, this.rule);
     const now = performance.now();
     const overheadMs = (this.#forwardedAt || now) - this.startedAt;
     const totalMs = now - this.startedAt;

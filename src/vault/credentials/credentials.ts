@@ -7,6 +7,7 @@ import { open } from '../../sealing/open.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, PolicyRow } from '../../store/schema.ts';
 import { type Change, type Changes, newId, UNSIGNED } from '../changes.ts';
+import { tryKey } from '../exchange/material.ts';
 import { draftGrant, requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
@@ -68,9 +69,11 @@ export class Credentials {
     try {
       const secrets = decodeFields(plaintext);
       refuseReferences(secrets);
-      return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, (state) =>
-        this.#draft(state, input, secrets),
-      );
+      return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, async (state) => {
+        const draft = await this.#draft(state, input, secrets);
+        await tryKey(requireService(state, input.service), secrets);
+        return draft;
+      });
     } finally {
       plaintext.fill(0);
     }

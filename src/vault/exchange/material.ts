@@ -1,4 +1,4 @@
-import type { Exchange } from '../../catalog/exchange.ts';
+import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Value } from '../../channel/messages/exchanger.ts';
@@ -20,12 +20,32 @@ export interface Material {
   sign(label: string, message: Buffer): Promise<Buffer>;
 }
 
+/** Throws invalid_credential where a credential's private key is none that its service takes: better now than later. */
+export async function tryKey(service: Service, secrets: readonly SecretValue[]): Promise<void> {
+  const exchange = exchangeOf(service);
+  if (!exchange || !('key' in exchange)) return;
+  const none = (): Promise<Buffer> => Promise.reject(new TypeError('a key in the HSM is not tried'));
+  const material = { service, publicFields: {}, secrets, credential: '', sign: none };
+  try {
+    const jwt = await signedBy(material, exchange, () => ({}));
+    jwt.fill(0);
+  } catch (cause) {
+    const wanted =
+      exchange.key === 'key_json' ? "a service account's JSON file" : KEYS[ALGORITHM[exchange.kind]];
+    const message = `The field ${exchange.key} of ${service.id} is not ${wanted}: give it as the service gave it out.`;
+    throw new SallyportError('invalid_credential', message, { cause });
+  }
+}
+
 /** Who signs, and what the key itself says of its owner. */
 interface Signer {
   readonly key: SigningKey;
   readonly keyId: string | undefined;
   readonly owner: string | undefined;
 }
+
+const ALGORITHM = { 'jwt-bearer': 'RS256', installation: 'RS256', 'per-request': 'ES256' } as const;
+const KEYS = { RS256: 'an RSA private key in PEM', ES256: 'a P-256 private key in PEM' } as const;
 
 /** The public field of the first of these names that the credential has. */
 export function firstPublic({ publicFields }: Material, ...names: readonly string[]): string | undefined {
@@ -53,7 +73,7 @@ async function withSigner<T>(
   use: (signer: Signer) => Promise<T>,
 ): Promise<T> {
   const { value } = secretNamed(material, exchange.key);
-  const algorithm = exchange.kind === 'per-request' ? 'ES256' : 'RS256';
+  const algorithm = ALGORITHM[exchange.kind];
   const label = referencedKey(value);
   if (label !== undefined) {
     if (!label.startsWith(`${material.credential}-`)) throw missing(material, 'key of its own');

@@ -34,6 +34,8 @@ interface Kept {
   /** What the token was made under: with another one it is not this token's credential any more. */
   readonly binding: Buffer;
   readonly envelope: Envelope;
+  /** From then on a server that refuses it is taken at its word. */
+  readonly doubtedAt: number;
   readonly renewAt: number;
   readonly unusableAt: number;
 }
@@ -55,6 +57,9 @@ export interface TokensParts {
 const DEFAULT_LIFETIME_MS = 300_000;
 /** A token is made anew after this part of its life, while the old one still serves. */
 const RENEWED_AFTER = 0.75;
+/** An agent can have a server say 401 at will: a token is not made anew for that before. */
+const DOUBTED_AFTER_MS = 60_000;
+const DOUBTED_AFTER = 0.25;
 /** It is not given out in its last moments: a request takes its time, and clocks differ. */
 const MARGIN_MS = 30_000;
 const MARGIN_OF_LIFE = 0.1;
@@ -77,23 +82,35 @@ export class AccessTokens {
   }
 
   /**
-   * The token of that credential. Throws exchange_failed (for now), exchange_refused (until the owner does something),
+   * The token of that credential. `refused`: the server has refused the last one, which may have been taken back there.
+   * Throws exchange_failed (for now), exchange_refused (until the owner does something),
    * credential_missing, hsm_unavailable, integrity_failed, journal_unavailable.
    */
-  async release(subject: Subject): Promise<ReleasedToken> {
+  async release(subject: Subject, refused = false): Promise<ReleasedToken> {
     const key = keyOf(subject.credential.id, subject.version.version);
     const binding = tokenBinding(subject);
     let kept = this.#fresh(key, binding);
-    if (!kept) {
-      await this.#make(key, binding, subject);
-      kept = this.#fresh(key, binding);
-      if (!kept) throw new SallyportError('exchange_failed', 'The token expired as it came: try again.');
-    } else if (Date.now() >= kept.renewAt) {
+    if (refused && kept && Date.now() >= kept.doubtedAt) kept = undefined;
+    if (kept && Date.now() >= kept.renewAt) {
       // The one at hand still serves; what fails now is tried again, and told once it is needed.
       this.#make(key, binding, subject).catch(() => {});
     }
-    const value = await openEnvelope(this.#parts.keyholder, binding, kept.envelope);
-    return { value, maxAgeMs: Math.max(1, kept.unusableAt - Date.now()) };
+    const value = kept && (await this.#openKept(kept));
+    if (kept && value) return released(value, kept);
+    await this.#make(key, binding, subject);
+    const made = this.#fresh(key, binding);
+    if (!made) throw new SallyportError('exchange_failed', 'The token expired as it came: try again.');
+    return released(await openEnvelope(this.#parts.keyholder, binding, made.envelope), made);
+  }
+
+  /** The kept token; undefined where the KEK that it was sealed under has been retired since. */
+  async #openKept({ binding, envelope }: Kept): Promise<Buffer | undefined> {
+    try {
+      return await openEnvelope(this.#parts.keyholder, binding, envelope);
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'hsm_key_missing') return undefined;
+      throw error;
+    }
   }
 
   /** A token for one request alone. Throws as `release`. */
@@ -172,6 +189,7 @@ export class AccessTokens {
     this.#kept.set(key, {
       binding,
       envelope,
+      doubtedAt: madeAt + Math.min(DOUBTED_AFTER_MS, life * DOUBTED_AFTER),
       renewAt: madeAt + life * RENEWED_AFTER,
       unusableAt: madeAt + life - Math.min(MARGIN_MS, life * MARGIN_OF_LIFE),
     });
@@ -237,6 +255,10 @@ function named(service: string, cause: unknown): unknown {
   if (!(cause instanceof SallyportError) || cause.code !== 'exchange_failed') return cause;
   const message = `${service} cannot be used now: no token for it could be had, so nothing was sent. ${cause.message} Try again shortly, then tell the owner.`;
   return new SallyportError('exchange_failed', message, { cause });
+}
+
+function released(value: Buffer, { unusableAt }: Kept): ReleasedToken {
+  return { value, maxAgeMs: Math.max(1, unusableAt - Date.now()) };
 }
 
 /** Names the tokens of a credential version. */

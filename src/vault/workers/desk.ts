@@ -166,12 +166,13 @@ export class Desk {
   async #token(
     { definition, service, credential, exchange }: CompiledGrant,
     version: CredentialVersionsTable,
-    { host, request }: SecretRequest,
+    { host, request, refused }: SecretRequest,
   ): Promise<(ReleasedToken & { readonly name: string }) | undefined> {
     if (!exchange) return undefined;
     const subject = { definition, service, credential, version, exchange };
     const { tokens } = this.#parts;
-    if (exchange.kind !== 'per-request') return { name: exchange.token, ...(await tokens.release(subject)) };
+    if (exchange.kind !== 'per-request')
+      return { name: exchange.token, ...(await tokens.release(subject, refused)) };
     if (!request)
       throw new SallyportError('channel_malformed', 'The token is made for a request: none was named.');
     return { name: exchange.token, ...(await tokens.releaseFor(subject, { host, ...request })) };

@@ -135,7 +135,7 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
-        ...(exchangeOf(definition)?.kind === 'per-request' && { perRequest: true }),
+        ...tokenOf(definition),
         plainHttp: definition.plain_http,
         http2: definition.http2,
         limits: limitsOf(definition),
@@ -147,6 +147,11 @@ export class SnapshotCompiler {
       return undefined;
     }
   }
+}
+
+function tokenOf(definition: Service): Pick<Rule, 'token'> {
+  const exchange = exchangeOf(definition);
+  return exchange ? { token: exchange.kind === 'per-request' ? 'per-request' : 'kept' } : {};
 }
 
 function limitsOf({ limits }: Service): ServiceLimits {

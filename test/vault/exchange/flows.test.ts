@@ -1,4 +1,5 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, verify } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { startTokenEndpoint } from '../../support/token-endpoint.ts';
 import { TOKEN_SERVICES } from '../../support/token-services.ts';
@@ -8,8 +9,8 @@ import { install, TestVault } from '../../support/vault.ts';
 t.setTimeout(120_000);
 const installation = await install();
 const endpoint = await startTokenEndpoint();
-const vault = await TestVault.start(installation, { worker: endpoint.settings });
-const worker = await vault.worker();
+let vault = await TestVault.start(installation, { worker: endpoint.settings });
+let worker = await vault.worker();
 t.teardown(async () => {
   await vault.stop();
   await endpoint.close();
@@ -143,11 +144,53 @@ t.test('where a server takes the client in the body alone, it is shown there', a
 
 t.test('what cannot be a key is said so, without quoting it', async (t) => {
   const broken = '-----BEGIN PRIVATE KEY-----\nbm90IGEga2V5\n-----END PRIVATE KEY-----';
-  await set('app', { private_key: broken }, {});
-  const answer = await ask('app');
-  t.equal(answer.code, 'exchange_refused');
-  t.match(answer.header.message, /its private key is not one that the service takes/);
-  t.notMatch(answer.header.message, /bm90/);
-  await set('account', { key_json: '{"private_key": 1}' }, {});
-  t.match((await ask('account')).header.message, /not the JSON file of a service account/);
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const elliptic = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const cases: [string, Record<string, string>, RegExp][] = [
+    ['app', { private_key: broken }, /private_key of app is not an RSA private key in PEM/],
+    ['app', { private_key: elliptic }, /not an RSA private key/],
+    ['signed', { private_key: rsaPem }, /private_key of signed is not a P-256 private key in PEM/],
+    ['account', { key_json: '{"private_key": 1}' }, /is not a service account's JSON file/],
+    ['account', { key_json: rsaPem }, /is not a service account's JSON file/],
+  ];
+  for (const [service, secrets, message] of cases) {
+    const { status, body } = await vault.setCredential(service, secrets);
+    t.match({ status, code: body.code }, { status: 422, code: 'invalid_credential' }, service);
+    t.match(body.detail ?? body.message, message);
+    t.notMatch(JSON.stringify(body), /bm90|BEGIN/);
+  }
+});
+
+t.test('a token is made anew before it ends, while the old one still serves', async (t) => {
+  await set('hub', { token: 'another-password' }, { username: 'me' });
+  endpoint.answer({ token: 'old', expires_in: 8 });
+  t.same((await ask('hub')).parts.map(String), ['old']);
+  endpoint.answer({ token: 'new', expires_in: 8 });
+  const before = endpoint.upstream.received.length;
+  t.same((await ask('hub')).parts.map(String), ['old']);
+  await delay(6_050);
+  const { header, parts } = await ask('hub');
+  t.same(parts.map(String), ['old'], 'nobody waits');
+  t.ok(header.maxAgeMs < 1_200, 'and nobody keeps it');
+  await vault.until('the new one is there', async () => String((await ask('hub')).parts[0]) === 'new');
+  t.equal(endpoint.upstream.received.length, before + 1);
+});
+
+t.test('a refresh token that came back is stored before the token is used', async (t) => {
+  await set('consent', { client_secret: 'cs', refresh_token: 'rt-1' }, { client_id: 'id' });
+  const { version } = worker.policy.rules.find(({ service }) => service === 'consent') ?? {};
+  endpoint.answer({ access_token: 'at-1', refresh_token: 'rt-2', expires_in: 3600 });
+  t.same((await ask('consent')).parts.map(String), ['at-1']);
+  t.match(endpoint.form(), { grant_type: 'refresh_token', refresh_token: 'rt-1' });
+  t.match(
+    vault.journal().findLast(({ type }) => type === 'admin'),
+    { action: 'credential.refresh', detail: { service: 'consent', version } },
+  );
+  await vault.kill();
+  vault = await TestVault.start(installation, { worker: endpoint.settings });
+  worker = await vault.worker();
+  endpoint.answer({ access_token: 'at-2', refresh_token: 'rt-2', expires_in: 3600 });
+  t.same((await ask('consent')).parts.map(String), ['at-2'], 'the token itself is not stored');
+  t.match(endpoint.form(), { refresh_token: 'rt-2' });
+  t.equal(worker.policy.rules.find(({ service }) => service === 'consent')?.version, version);
 });
