@@ -115,7 +115,8 @@ function plain(name: 'none' | 'copy', ground: Ground, guardedNode?: string): Iso
 
 /** Exists on every Linux (FHS), and what lies there is of no use to the vault: its own folder is mounted over it. */
 const VAULT_MOUNT = '/mnt';
-const MOUNT_AND_RUN = `mount --bind /proc/self/fd/${DATA_DESCRIPTOR} ${VAULT_MOUNT} && exec "$@"`;
+/** Mounted by its path: a descriptor's link names another one where root is not the machine's (chroot, some containers). */
+const MOUNT_AND_RUN = `mount --bind "$1" ${VAULT_MOUNT} && shift && exec "$@"`;
 
 /**
  * Each kind its own user, without capabilities and without a way to get any. `setpriv` rather than spawn's own `uid`
@@ -127,7 +128,7 @@ function separateUsers({ node, program, keyholderAsUs, data }: Ground): Isolatio
   const folder = join(data, 'vault');
   const mounts = works('unshare', ['--mount', '--propagation', 'private', 'true']);
   if (!mounts && !works('setpriv', [...asUser(uid('vault')), '--', 'test', '-w', folder])) {
-    const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${uid('vault')}`;
+    const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${uid('vault')} (put the data folder elsewhere, or open them)`;
     throw unavailable('uid', why);
   }
   return {
@@ -140,7 +141,17 @@ function separateUsers({ node, program, keyholderAsUs, data }: Ground): Isolatio
         ...['setpriv', ...asUser(uid(kind)), '--pdeathsig', 'KILL', '--'],
         ...[seenAt(PROGRAM, program, node), ...nodeFlags(kind), `${PROGRAM}/${entry}`, ...args],
       ];
-      const mount = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', MOUNT_AND_RUN, 'sh'];
+      const mount = [
+        'unshare',
+        '--mount',
+        '--propagation',
+        'private',
+        'sh',
+        '-c',
+        MOUNT_AND_RUN,
+        'sh',
+        folder,
+      ];
       const [file = '', ...rest] = kind === 'vault' && mounts ? [...mount, ...drop] : drop;
       return { file, args: rest, reportsPid: false };
     },

@@ -132,7 +132,7 @@ export class Vault {
       keyholder: this.#keyholder,
       guard: this.#guard,
       complaints: this.#complaints,
-      loaded: () => this.#fleet.startEarly(),
+      loaded: () => this.#loaded(),
       inTurn: async () => {
         const { state } = this.#policy;
         await this.#rootKeys.keepOnly(state.agents().flatMap(rootsOf));
@@ -162,10 +162,7 @@ export class Vault {
     const certificate = start.worker.tlsListen?.certificate ?? null;
     const key = secrets[start.secrets.indexOf('tlsKey')];
     if (certificate !== null && key) checkGivenCertificate(certificate, key);
-    const vault = new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
-    const { previousJournal: previous } = start;
-    if (previous) await vault.#ledger.head(previous.file, previous);
-    return vault;
+    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
   /** Dials the supervisor's rendezvous for a process that it is about to start. */
@@ -235,6 +232,13 @@ export class Vault {
     await this.#fleet.drain(withinMs);
     await this.#ledger.checkpoint().catch((error: unknown) => this.#complaints.report(error));
     this.#store.close();
+  }
+
+  #loaded(): void {
+    // Not before: a start that fails writes nothing.
+    const { previousJournal: previous } = this.#start;
+    if (previous) this.#complaints.attempt(this.#ledger.head(previous.file, previous));
+    this.#fleet.startEarly();
   }
 
   async #publish(): Promise<void> {
