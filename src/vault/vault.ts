@@ -10,6 +10,7 @@ import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { listen } from './api/listen.ts';
 import { Ledger } from './audit/ledger.ts';
+import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
@@ -132,7 +133,7 @@ export class Vault {
       keyholder: this.#keyholder,
       guard: this.#guard,
       complaints: this.#complaints,
-      loaded: () => this.#fleet.startEarly(),
+      loaded: () => this.#loaded(),
       inTurn: async () => {
         const { state } = this.#policy;
         await this.#rootKeys.keepOnly(state.agents().flatMap(rootsOf));
@@ -150,7 +151,7 @@ export class Vault {
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version, journal_unavailable.
+   * store_unavailable, store_version, journal_unavailable, invalid_settings.
    */
   static async open(
     start: Start,
@@ -159,10 +160,10 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
-    const vault = new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
-    const { previousJournal: previous } = start;
-    if (previous) await vault.#ledger.head(previous.file, previous);
-    return vault;
+    const certificate = start.worker.tlsListen?.certificate ?? null;
+    const key = secrets[start.secrets.indexOf('tlsKey')];
+    if (certificate !== null && key) checkGivenCertificate(certificate, key);
+    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
   /** Dials the supervisor's rendezvous for a process that it is about to start. */
@@ -233,6 +234,13 @@ export class Vault {
     await this.#fleet.drain(withinMs);
     await this.#ledger.checkpoint().catch((error: unknown) => this.#complaints.report(error));
     this.#store.close();
+  }
+
+  #loaded(): void {
+    // Not before: a start that fails writes nothing.
+    const { previousJournal: previous } = this.#start;
+    if (previous) this.#complaints.attempt(this.#ledger.head(previous.file, previous));
+    this.#fleet.startEarly();
   }
 
   async #publish(): Promise<void> {

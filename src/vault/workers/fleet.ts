@@ -28,6 +28,8 @@ export class Fleet {
   readonly #links = new Map<string, WorkerLink>();
   /** Connected before there was a policy to give them. */
   readonly #early = new Set<WorkerLink>();
+  /** These, and those that still load their program: they have no policy, so a change of it does not concern them. */
+  readonly #loading = new Set<WorkerLink>();
 
   constructor(policy: Policy, compiler: SnapshotCompiler, start: WorkerStart, hooks: FleetHooks) {
     this.#policy = policy;
@@ -40,6 +42,7 @@ export class Fleet {
   add(name: string, journal: string, channel: Channel): WorkerLink {
     const link = new WorkerLink(name, journal, channel, (reason) => this.#kill(link, reason));
     this.#links.set(name, link);
+    this.#loading.add(link);
     if (this.#policy.loaded) this.#launch(link);
     else this.#early.add(link);
     return link;
@@ -51,6 +54,7 @@ export class Fleet {
     if (!link) return;
     link.stop();
     this.#early.delete(link);
+    this.#loading.delete(link);
     this.#links.delete(name);
   }
 
@@ -68,7 +72,7 @@ export class Fleet {
   async publish(): Promise<void> {
     if (!this.#policy.loaded) return;
     const snapshot = this.#compiler.compile();
-    const links = [...this.#links.values()].filter((link) => !this.#early.has(link));
+    const links = [...this.#links.values()].filter((link) => !this.#loading.has(link));
     await Promise.all(links.map((link) => link.push(snapshot)));
   }
 
@@ -84,12 +88,16 @@ export class Fleet {
   }
 
   #launch(link: WorkerLink): void {
-    link.start(this.#start, this.#compiler.compile()).then(
-      (started) => {
-        if (started) this.#hooks.ready(link.name);
-      },
-      (error: unknown) => process.stderr.write(`sallyport: ${link.name}: ${String(error)}\n`),
+    this.#bringUp(link).catch((error: unknown) =>
+      process.stderr.write(`sallyport: ${link.name}: ${String(error)}\n`),
     );
+  }
+
+  async #bringUp(link: WorkerLink): Promise<void> {
+    if (!(await link.loaded())) return;
+    // In one turn with the policy that it is given: what changes from here on is pushed.
+    this.#loading.delete(link);
+    if (await link.start(this.#start, this.#compiler.compile())) this.#hooks.ready(link.name);
   }
 
   async #kill(link: WorkerLink, reason: string): Promise<void> {

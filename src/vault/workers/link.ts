@@ -11,8 +11,10 @@ export interface WorkerStart {
   readonly named: readonly WorkerSecret[];
 }
 
-/** A worker loads its program and binds its port before it answers `start`. */
-const START_MS = 15_000;
+/** A worker loads its program before it answers at all; on a busy machine that takes seconds. */
+const LOAD_MS = 20_000;
+/** It makes its TLS contexts and binds its port before it answers `start`. */
+const START_MS = 10_000;
 /** Promise 7: a worker that has not acknowledged by then is killed. */
 const ACKNOWLEDGE_MS = 2_000;
 /** One that is being started serves nobody yet: it may take a little longer to come to its first messages. */
@@ -49,6 +51,11 @@ export class WorkerLink {
   /** The newest revision that it has acknowledged; 0 before the first. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Resolves true once the worker answers; false where it was ended instead. */
+  loaded(): Promise<boolean> {
+    return this.#acknowledged({ type: 'ping' }, LOAD_MS);
   }
 
   /** Gives the worker what it needs to serve; resolves true once it does, false where it was ended instead. */
