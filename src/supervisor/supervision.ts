@@ -49,13 +49,12 @@ export class Supervision {
   async start(): Promise<void> {
     const vault = await this.#startVault();
     await this.#startKeyholder(vault, 1);
-    // Only at the first start: later an HSM that is away for a while is waited for. And only then the others: a PIN that
-    // was refused is not tried again.
+    // Only at the first start: later an HSM that is away for a while is waited for.
     await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
-    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    await this.#startMoreKeyholders(vault);
     this.#children.settled();
   }
 
@@ -105,6 +104,11 @@ export class Supervision {
       channel: accepted,
       onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault, slot)),
     });
+  }
+
+  /** Nothing waits for these: one is enough to begin with. */
+  async #startMoreKeyholders(vault: Channel): Promise<void> {
+    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
   }
 
   async #startWorker(vault: Channel, slot: number): Promise<void> {
@@ -166,11 +170,12 @@ export class Supervision {
     const restart = async (attempt: number): Promise<void> => {
       try {
         const vault = await this.#startVault();
-        for (let slot = 1; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
+        await this.#startKeyholder(vault, 1);
         const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
         await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
         await this.#retire(stale);
         await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+        await this.#startMoreKeyholders(vault);
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         if (this.#stopping) return;

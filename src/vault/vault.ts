@@ -10,11 +10,13 @@ import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { listen } from './api/listen.ts';
 import { Ledger } from './audit/ledger.ts';
+import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
 import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
+import { Asking } from './exchange/asking.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
@@ -111,7 +113,7 @@ export class Vault {
     });
     this.#tokens = new AccessTokens({
       keyholder: this.#keyholder,
-      exchangers: this.#exchangers,
+      asking: new Asking(this.#policy, this.#keyholder, this.#exchangers),
       changes: this.#changes,
       ledger: this.#ledger,
     });
@@ -131,7 +133,7 @@ export class Vault {
       keyholder: this.#keyholder,
       guard: this.#guard,
       complaints: this.#complaints,
-      loaded: () => this.#fleet.startEarly(),
+      loaded: () => this.#loaded(),
       inTurn: async () => {
         const { state } = this.#policy;
         await this.#rootKeys.keepOnly(state.agents().flatMap(rootsOf));
@@ -149,7 +151,7 @@ export class Vault {
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version, journal_unavailable.
+   * store_unavailable, store_version, journal_unavailable, invalid_settings.
    */
   static async open(
     start: Start,
@@ -158,10 +160,10 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
-    const vault = new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
-    const { previousJournal: previous } = start;
-    if (previous) await vault.#ledger.head(previous.file, previous);
-    return vault;
+    const certificate = start.worker.tlsListen?.certificate ?? null;
+    const key = secrets[start.secrets.indexOf('tlsKey')];
+    if (certificate !== null && key) checkGivenCertificate(certificate, key);
+    return new Vault(start, version, await openWritable(start.database), journal, supervisor, secrets);
   }
 
   /** Dials the supervisor's rendezvous for a process that it is about to start. */
@@ -191,6 +193,7 @@ export class Vault {
   /** The process of that name is gone. */
   gone(name: string): void {
     this.#fleet.remove(name);
+    this.#exchangers.gone(name);
   }
 
   /** Listens for changes. Not before: workers of an earlier vault would not learn of them. Throws address_in_use. */
@@ -231,6 +234,13 @@ export class Vault {
     await this.#fleet.drain(withinMs);
     await this.#ledger.checkpoint().catch((error: unknown) => this.#complaints.report(error));
     this.#store.close();
+  }
+
+  #loaded(): void {
+    // Not before: a start that fails writes nothing.
+    const { previousJournal: previous } = this.#start;
+    if (previous) this.#complaints.attempt(this.#ledger.head(previous.file, previous));
+    this.#fleet.startEarly();
   }
 
   async #publish(): Promise<void> {
