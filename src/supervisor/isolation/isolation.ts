@@ -3,8 +3,6 @@ import type { IsolationChoice } from '../options.ts';
 
 export type ChildKind = 'vault' | 'keyholder' | 'worker' | 'exchanger';
 
-/** Descriptors of every child: 3 the channel, 4 its data folder where it has one, 5 the program's folder. */
-export const DATA_DESCRIPTOR = 4;
 /** The Node that it runs, where that is passed. */
 export const PASSED_NODE = '/proc/self/fd/6';
 /** The program's folder for a child that gets it as descriptor 5, so that no folder above it need be readable. */
