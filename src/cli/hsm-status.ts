@@ -12,11 +12,12 @@ export async function printStatus(context: Context): Promise<void> {
 }
 
 function describe(hsm: unknown): string {
-  const health = partOf(hsm, 'health');
   const info = partOf(hsm, 'info');
   const facts: [string, string][] = [['state', textOf(hsm, 'state')]];
   if (textOf(hsm, 'state') !== 'ok') facts.push(['because', textOf(hsm, 'error')]);
-  if (health !== undefined) facts.push(['keyholder', describeHealth(health)]);
+  for (const each of itemsOf(partOf(hsm, 'keyholders'), 'keyholders')) {
+    facts.push([textOf(each, 'name'), describeKeyholder(each)]);
+  }
   if (info === undefined) return properties(facts);
   facts.push(
     ['module', textOf(info, 'module')],
@@ -49,10 +50,14 @@ function describe(hsm: unknown): string {
   return `${properties(facts)}\n\n${keys}${note}`;
 }
 
-function describeHealth(health: unknown): string {
-  const counts = `opened ${numberOf(health, 'opened')}×, lost ${numberOf(health, 'lost')}×`;
-  const error = partOf(health, 'error');
-  return typeof error === 'string'
-    ? `${textOf(health, 'state')} (${counts}): ${error}`
-    : `${textOf(health, 'state')} (${counts})`;
+function describeKeyholder(keyholder: unknown): string {
+  const health = partOf(keyholder, 'health');
+  const error = partOf(keyholder, 'error');
+  const why = typeof error === 'string' ? `: ${error}` : '';
+  if (health === undefined) return `${textOf(keyholder, 'state')}${why}`;
+  const verbs = Object.values(Object(partOf(health, 'verbs')));
+  const total = (name: string) => verbs.reduce<number>((sum, verb) => sum + numberOf(verb, name), 0);
+  const token = `opened ${numberOf(health, 'opened')}×, lost ${numberOf(health, 'lost')}×`;
+  const calls = `asked ${total('asked')}×, failed ${total('failed')}×`;
+  return `${textOf(keyholder, 'state')} (${token}; ${calls})${why}`;
 }

@@ -10,6 +10,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0002-unlisted': { up: addUnlisted },
   '0003-authorities': { up: createAuthorities },
   '0004-old-roots': { up: addOldRoots },
+  '0005-contents': { up: addContents },
 };
 
 const COMMON = `
@@ -35,6 +36,14 @@ const OLD_ROOT = [
   'old_root_key_dek BLOB',
   'old_root_key_kek TEXT',
 ];
+
+const STATE = `CREATE TABLE state (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    counter INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    mac BLOB NOT NULL
+  ) STRICT`;
+const CONTENTS = 'contents TEXT';
 
 const TABLES = [
   'CREATE UNIQUE INDEX agents_name ON agents (name) WHERE removed_at IS NULL',
@@ -67,12 +76,6 @@ const TABLES = [
     methods TEXT NOT NULL,
     paths TEXT NOT NULL,${COMMON}
   ) STRICT`,
-  `CREATE TABLE state (
-    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-    counter INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    mac BLOB NOT NULL
-  ) STRICT`,
   'CREATE UNIQUE INDEX grants_pair ON grants (agent, credential) WHERE removed_at IS NULL',
 ];
 
@@ -88,11 +91,12 @@ const AUTHORITIES = `CREATE TABLE authorities (
 export const SCHEMA: ReadonlySet<string> = new Set([
   [UNLISTED, ...OLD_ROOT].reduce(withColumn, AGENTS),
   ...TABLES,
+  withColumn(STATE, CONTENTS),
   AUTHORITIES,
 ]);
 
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
-  for (const statement of [AGENTS, ...TABLES]) await sql.raw(statement).execute(db);
+  for (const statement of [AGENTS, ...TABLES, STATE]) await sql.raw(statement).execute(db);
 }
 
 async function addUnlisted(db: Kysely<unknown>): Promise<void> {
@@ -105,6 +109,10 @@ async function createAuthorities(db: Kysely<unknown>): Promise<void> {
 
 async function addOldRoots(db: Kysely<unknown>): Promise<void> {
   for (const column of OLD_ROOT) await sql.raw(`ALTER TABLE agents ADD COLUMN ${column}`).execute(db);
+}
+
+async function addContents(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`ALTER TABLE state ADD COLUMN ${CONTENTS}`).execute(db);
 }
 
 /** How SQLite writes a STRICT table down once the column was added to it. */

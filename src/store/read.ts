@@ -29,7 +29,7 @@ export async function readOwnPolicy({ db, path }: Store): Promise<PolicyRows | u
 
 /** The record of the state that was written last, undefined before the first change. Throws what SQLite throws. */
 export function readState(db: Kysely<Schema>): Promise<StateTable | undefined> {
-  return db.selectFrom('state').select(['id', 'counter', 'digest', 'mac']).executeTakeFirst();
+  return db.selectFrom('state').select(['id', 'counter', 'digest', 'mac', 'contents']).executeTakeFirst();
 }
 
 /**

@@ -91,6 +91,8 @@ export interface StateTable {
   counter: number;
   digest: string;
   mac: Buffer;
+  /** Digest over the contents of all rows; null where an earlier version wrote the record. */
+  contents: string | null;
 }
 
 interface PolicySchema {

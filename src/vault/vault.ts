@@ -16,6 +16,7 @@ import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
 import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
+import { Asking } from './exchange/asking.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
@@ -112,7 +113,7 @@ export class Vault {
     });
     this.#tokens = new AccessTokens({
       keyholder: this.#keyholder,
-      exchangers: this.#exchangers,
+      asking: new Asking(this.#policy, this.#keyholder, this.#exchangers),
       changes: this.#changes,
       ledger: this.#ledger,
     });
@@ -192,6 +193,7 @@ export class Vault {
   /** The process of that name is gone. */
   gone(name: string): void {
     this.#fleet.remove(name);
+    this.#exchangers.gone(name);
   }
 
   /** Listens for changes. Not before: workers of an earlier vault would not learn of them. Throws address_in_use. */

@@ -104,6 +104,7 @@ t.test(
     });
     const { stdout } = await sallyport.cli(['hsm', 'status']);
     t.match(stdout, /^sallyport-kek-1 +0101 +AES-256 +yes +no +yes +yes$/m);
+    t.match(stdout, /^keyholder-1-1 +ok \(opened 1×, lost 0×; asked \d+×, failed 0×\)$/m);
     t.match(stdout, /mechanisms .*AES_GCM.*not the protection of hardware/s);
 
     const pin = (...more: string[]) => cli(['--data', data, 'hsm', 'pin', ...more]);

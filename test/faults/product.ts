@@ -1,5 +1,5 @@
 import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { type Agent, AgentTunnel, type Answer } from '../support/agent.ts';
@@ -34,20 +34,33 @@ export class Product {
     this.bot = bot;
   }
 
-  /** `cold`: ids of services with a credential each, `secret of ID`, to be used for the first time during a fault. */
-  static async start(cold: readonly string[]): Promise<Product> {
+  /**
+   * `cold`: ids of services with a credential each, `secret of ID`, to be used for the first time during a fault. `flags`
+   * and `settings`: further ones of serve.
+   */
+  static async start(
+    cold: readonly string[],
+    flags: readonly string[] = [],
+    settings: object = {},
+  ): Promise<Product> {
     const shim = makeShim();
+    const configuration = join(dirname(shim.module), 'sallyport.json');
+    writeFileSync(configuration, JSON.stringify(settings));
     const ids = ['hot', ...cold];
     const scene = await startScene({
       initFlags: ['--pkcs11-module', shim.module],
-      flags: ['--workers', '1'],
+      flags: ['--config', configuration, '--workers', '1', ...flags],
       services: ids.map(service),
       hosts: ids.map((id) => `${id}.test:443`),
     });
     const bot = await scene.addAgent('bot');
-    for (const id of ids) await scene.setCredential(id, `secret of ${id}`, { agents: ['bot'] });
+    const control = new Control(scene.sallyport.data);
+    for (const id of ids) {
+      await control.setCredential(id, 'token', `secret of ${id}`);
+      await control.call('PUT', '/v1/grants', { agent: 'bot', service: id });
+    }
     scene.upstream.respond = (_request, response) => response.end('answer\n');
-    return new Product(shim, scene, new Control(scene.sallyport.data), bot);
+    return new Product(shim, scene, control, bot);
   }
 
   tunnel(id: string): Promise<AgentTunnel> {

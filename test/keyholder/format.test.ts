@@ -76,6 +76,20 @@ function kekOf(token: OpenToken, profile: Profile): Kek {
   return { ...common, key, publicKey };
 }
 
+/** The bytes of `wrapped` of which it opens with another value. */
+function opensAltered(wrapped: Buffer, open: (altered: Buffer) => Buffer): number[] {
+  return [...wrapped.keys()].filter((at) => {
+    const altered = Buffer.from(wrapped);
+    altered.writeUInt8(altered.readUInt8(at) ^ (1 << (at % 8)), at);
+    try {
+      open(altered);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
 for (const profile of PROFILES) {
   t.test(
     `${profile.name} opens what was wrapped when its format was new, and wraps in that form`,
@@ -88,6 +102,11 @@ for (const profile of PROFILES) {
         const wrapped = WRAPPED[profile.name] ?? Buffer.alloc(0);
         t.ok(profile.unwrap(token, kek, wrapped, AAD).equals(DEK));
         t.throws(() => profile.unwrap(token, kek, wrapped, Buffer.from('another')));
+        t.same(
+          opensAltered(wrapped, (altered) => profile.unwrap(token, kek, altered, AAD)),
+          [],
+          'no byte may change',
+        );
         if (profile.name === 'aes-gcm-hsm-iv') shim.control('emulate hsm-iv');
         const again = profile.wrap(token, kek, DEK, AAD);
         t.equal(again.length, wrapped.length);

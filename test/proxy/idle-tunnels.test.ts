@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type tls from 'node:tls';
 import t from 'tap';
-import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation.ts';
+import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation/isolation.ts';
 import { TestWorker } from '../support/worker.ts';
 
 t.setTimeout(120_000);

@@ -85,7 +85,7 @@ const ROWS: PolicyRow[] = [
   { table: 'credential_versions', row: version },
   { table: 'grants', row: grant },
 ];
-const state = { counter: 1, digest: 'ab'.repeat(32), mac: Buffer.alloc(32, 2) };
+const state = { counter: 1, digest: 'ab'.repeat(32), mac: Buffer.alloc(32, 2), contents: 'cd'.repeat(32) };
 
 t.test('what is written is read back, and a row replaces the one with its key', async (t) => {
   const store = await openWritable(path);

@@ -5,10 +5,28 @@ const SKIPPED = /\[(vvar|vvar_vclock|vdso|vsyscall)\]$/;
 const CHUNK = 4 * 1024 * 1024;
 
 /**
- * Counts how often each of `needles` stands in the readable memory of process `pid` (/proc/PID/mem). Where a needle
- * could lie across two chunks of one region it is found too.
+ * The same in what a core of the process would hold: all but what was marked as not to be dumped (madvise(2),
+ * MADV_DONTDUMP; "dd" in proc(5)'s VmFlags).
  */
-export function countInMemory(pid: number, needles: readonly Buffer[]): number[] {
+export function countInCore(pid: number, needles: readonly Buffer[]): number[] {
+  const kept = new Set<string>();
+  let region = '';
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'latin1').split('\n')) {
+    region = /^[0-9a-f]+-[0-9a-f]+(?= )/.exec(line)?.[0] ?? region;
+    if (/^VmFlags:.* dd( |$)/.test(line)) kept.add(region);
+  }
+  return countInMemory(pid, needles, kept);
+}
+
+/**
+ * Counts how often each of `needles` stands in the readable memory of process `pid` (/proc/PID/mem). Where a needle
+ * could lie across two chunks of one region it is found too. `skipped`: regions that are not looked at.
+ */
+export function countInMemory(
+  pid: number,
+  needles: readonly Buffer[],
+  skipped: ReadonlySet<string> = new Set(),
+): number[] {
   const counts = needles.map(() => 0);
   const overlap = Math.max(...needles.map((needle) => needle.length)) - 1;
   const memory = openSync(`/proc/${pid}/mem`, 'r');
@@ -16,7 +34,7 @@ export function countInMemory(pid: number, needles: readonly Buffer[]): number[]
   try {
     for (const line of readFileSync(`/proc/${pid}/maps`, 'latin1').split('\n')) {
       const [, from = '', to = '', readable] = /^([0-9a-f]+)-([0-9a-f]+) (r?)/.exec(line) ?? [];
-      if (!readable || SKIPPED.test(line)) continue;
+      if (!readable || SKIPPED.test(line) || skipped.has(`${from}-${to}`)) continue;
       const end = Number.parseInt(to, 16);
       let at = Number.parseInt(from, 16);
       while (at < end) {

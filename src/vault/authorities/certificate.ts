@@ -1,4 +1,4 @@
-import { randomBytes, sign } from 'node:crypto';
+import { createSign, randomBytes } from 'node:crypto';
 import { BACKDATE_MS, type Profile } from '../../../certs/profiles.ts';
 import {
   bits,
@@ -70,9 +70,12 @@ export async function certifyBy(parts: CertificateParts, sign: Sign): Promise<Ce
   return signed(draft, await sign(draft.bytes));
 }
 
-/** What `Sign` does, with a key in PKCS#8 DER. */
+/**
+ * What `Sign` does, with a key in PKCS#8 DER. By a Sign object, which has let go of the key when it has signed: crypto.sign
+ * holds its parsed form, reversed, until the next collection of garbage (measured).
+ */
 export function signWith(key: Buffer, message: Buffer): Buffer {
-  return sign('sha256', message, { key, format: 'der', type: 'pkcs8' });
+  return createSign('sha256').update(message).sign({ key, format: 'der', type: 'pkcs8' });
 }
 
 /** A certificate before it is signed. */

@@ -2,8 +2,6 @@ import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
-import { credentialAad, INFO } from '../../sealing/intake.ts';
-import { open } from '../../sealing/open.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, PolicyRow } from '../../store/schema.ts';
 import { type Change, type Changes, newId, UNSIGNED } from '../changes.ts';
@@ -12,6 +10,7 @@ import { draftGrant, requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
+import { openBox, type SealedBox } from './box.ts';
 import {
   currentKey,
   keyLabel,
@@ -25,16 +24,16 @@ import {
 import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
 import { sealVersion, shredded } from './versions.ts';
 
-export interface CredentialInput {
+/** Everything of a credential but its secrets. */
+export interface CredentialTerms {
   readonly service: string;
   readonly label: string;
   readonly publicFields: Readonly<Record<string, string>>;
-  /** HPKE, sealed to the intake key (src/sealing). */
-  readonly enc: Buffer;
-  readonly ciphertext: Buffer;
   /** Names of agents to be granted it in the same step. */
   readonly agents: readonly string[];
 }
+
+export type CredentialInput = CredentialTerms & SealedBox;
 
 export interface CredentialSet {
   readonly id: string;
@@ -65,7 +64,7 @@ export class Credentials {
    * public fields that are not given. Throws sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
    */
   async set(input: CredentialInput): Promise<CredentialSet> {
-    const plaintext = await this.#openBox(input);
+    const plaintext = await openBox(this.#keyholder, input);
     try {
       const secrets = decodeFields(plaintext);
       refuseReferences(secrets);
@@ -83,10 +82,7 @@ export class Credentials {
    * Makes a credential whose key is born in the HSM, or a new version with a new key. `type`: as the service takes it,
    * unless told. Throws invalid_argument, invalid_credential, not_found, hsm_mechanism_missing and what `apply` throws.
    */
-  async create(
-    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
-    type?: KeyType,
-  ): Promise<CredentialCreated> {
+  async create(input: CredentialTerms, type?: KeyType): Promise<CredentialCreated> {
     const set = await this.#changes.apply(
       'credential.create',
       `${input.service}/${input.label}`,
@@ -146,31 +142,9 @@ export class Credentials {
     });
   }
 
-  async #openBox(input: CredentialInput): Promise<Buffer> {
-    const intakeKey = this.#keyholder.intakePublicKey();
-    const shared = await this.#keyholder.agree(input.enc).catch((cause: unknown) => {
-      if (!(cause instanceof SallyportError) || cause.code !== 'hsm_refused') throw cause;
-      const message =
-        'The sealed credential cannot be opened: it was not sealed to a point of P-256. Seal anew.';
-      throw new SallyportError('sealed_box_invalid', message, { cause });
-    });
-    try {
-      return open(
-        input.enc,
-        shared,
-        intakeKey,
-        INFO,
-        credentialAad(input.service, input.label),
-        input.ciphertext,
-      );
-    } finally {
-      shared.fill(0);
-    }
-  }
-
   async #draft(
     state: PolicyState,
-    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
+    input: CredentialTerms,
     secrets: readonly SecretValue[],
     id = newId('crd'),
   ): Promise<Change<CredentialSet>> {
@@ -217,7 +191,7 @@ export class Credentials {
 
 function credentialLabelled(
   state: PolicyState,
-  { service, label }: Pick<CredentialInput, 'service' | 'label'>,
+  { service, label }: Pick<CredentialTerms, 'service' | 'label'>,
 ): CredentialsTable | undefined {
   return state.credentialsOf(service).find((credential) => credential.label === label);
 }

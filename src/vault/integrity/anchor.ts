@@ -28,9 +28,16 @@ export function decodeAnchor(bytes: Buffer): StateHead | undefined {
   }
 }
 
-/** What the MAC of a state's record in the store is over. */
-export function encodeRecord({ counter, digest }: StateHead): Buffer {
-  return Buffer.from(`sallyport state record v1\n${counter}\n${digest}\n`, 'utf8');
+/**
+ * What the MAC of a state's record in the store is over. `contents`: the digest over all rows' contents; null in the
+ * records of earlier versions.
+ */
+export function encodeRecord({ counter, digest }: StateHead, contents: string | null): Buffer {
+  const text =
+    contents === null
+      ? `sallyport state record v1\n${counter}\n${digest}\n`
+      : `sallyport state record v2\n${counter}\n${digest}\n${contents}\n`;
+  return Buffer.from(text, 'utf8');
 }
 
 export function sameHead(a: StateHead, b: StateHead): boolean {

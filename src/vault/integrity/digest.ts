@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 
 const BUCKETS = 256;
 
-/** A row's table and primary key, and its MAC. */
+/** A row's table and primary key, and its MAC or the SHA-256 of its contents. */
 export type Pair = readonly [key: string, mac: Buffer];
 
 export interface DigestDraft {
@@ -12,13 +12,26 @@ export interface DigestDraft {
 }
 
 /**
- * A digest of the whole state: SHA-256 over its counter and 256 bucket digests, each SHA-256 over the sorted (row,
+ * A digest of the whole state: SHA-256 over a name, its counter and 256 bucket digests, each SHA-256 over the sorted (row,
  * MAC) pairs whose row falls into it (first byte of the row's SHA-256). It depends on the set of pairs alone, and one
- * change costs one bucket, not the whole table.
+ * change costs one bucket, not the whole table. The digest of contents is the same over (row, SHA-256 of the row's
+ * encoding) under another name.
  */
 export class StateDigest {
   readonly #buckets = Array.from({ length: BUCKETS }, () => new Map<string, Buffer>());
   readonly #digests = this.#buckets.map(bucketDigest);
+
+  readonly #name: Buffer;
+  /** In which bucket each row falls: worked out once, where two digests are over the same rows. */
+  readonly #places: Map<string, number>;
+
+  constructor(
+    name: 'sallyport state v1' | 'sallyport contents v1' = 'sallyport state v1',
+    beside?: StateDigest,
+  ) {
+    this.#name = Buffer.from(name);
+    this.#places = beside ? beside.#places : new Map();
+  }
 
   /**
    * What the digest would be with the pairs of `key` (table and primary key) and MAC; `take` makes it so. A draft is of no
@@ -32,7 +45,7 @@ export class StateDigest {
       at: (counter) => {
         const digests = [...this.#digests];
         for (const [index, , digest] of touched) digests[index] = digest;
-        return stateDigest(counter, digests);
+        return stateDigest(this.#name, counter, digests);
       },
       take: () => {
         for (const [index, bucket, digest] of touched) {
@@ -55,7 +68,7 @@ export class StateDigest {
   #with(pairs: Iterable<Pair>): Map<number, Map<string, Buffer>> {
     const touched = new Map<number, Map<string, Buffer>>();
     for (const [key, mac] of pairs) {
-      const index = bucketOf(key);
+      const index = this.#place(key);
       let bucket = touched.get(index);
       if (!bucket) {
         bucket = new Map(this.#buckets[index]);
@@ -65,16 +78,20 @@ export class StateDigest {
     }
     return touched;
   }
+
+  #place(key: string): number {
+    const known = this.#places.get(key);
+    if (known !== undefined) return known;
+    const place = hash('sha256', key, 'buffer')[0] ?? 0;
+    this.#places.set(key, place);
+    return place;
+  }
 }
 
-function stateDigest(counter: number, buckets: readonly Buffer[]): Buffer {
+function stateDigest(name: Buffer, counter: number, buckets: readonly Buffer[]): Buffer {
   const head = Buffer.alloc(8);
   head.writeBigUInt64BE(BigInt(counter));
-  return hash('sha256', Buffer.concat([Buffer.from('sallyport state v1'), head, ...buckets]), 'buffer');
-}
-
-function bucketOf(key: string): number {
-  return hash('sha256', key, 'buffer')[0] ?? 0;
+  return hash('sha256', Buffer.concat([name, head, ...buckets]), 'buffer');
 }
 
 function bucketDigest(bucket: ReadonlyMap<string, Buffer>): Buffer {

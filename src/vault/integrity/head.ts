@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Store } from '../../store/open.ts';
 import { readState } from '../../store/read.ts';
+import type { StateTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { decodeAnchor, encodeRecord, type StateHead, sameHead } from './anchor.ts';
 import type { Failure } from './verify.ts';
@@ -47,10 +48,15 @@ async function isLater(
   keyholder: KeyholderClient,
   head: StateHead,
   anchored: StateHead,
-  record: StateHead & { readonly mac: Buffer },
+  record: StateTable,
 ): Promise<boolean> {
   if (head.counter <= anchored.counter || !sameHead(head, record)) return false;
-  const [mac] = await keyholder.mac([encodeRecord(head)]);
+  return isSigned(keyholder, record);
+}
+
+/** Whether the HSM made the record's MAC. Throws hsm_unavailable. */
+export async function isSigned(keyholder: KeyholderClient, record: StateTable): Promise<boolean> {
+  const [mac] = await keyholder.mac([encodeRecord(record, record.contents)]);
   return mac !== undefined && mac.length === record.mac.length && timingSafeEqual(mac, record.mac);
 }
 

@@ -1,6 +1,7 @@
 import type { Channel } from '../../channel/channel.ts';
 import { KeyholderHealth, KeyholderInfo, type KeyholderRequest } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
+import { MAKING } from './verbs.ts';
 
 /** What `status` waits for a keyholder. */
 const STATUS_MS = 1_000;
@@ -86,7 +87,7 @@ export class Keyholder {
     deadlineMs: number,
   ): Promise<T> {
     this.#pending += 1;
-    const making = request.verb === 'rotate' || request.verb === 'authority.make';
+    const making = MAKING.has(request.verb);
     this.#making ||= making;
     try {
       return await this.#channel.request(request, parts, take, deadlineMs);
@@ -158,4 +159,17 @@ export function unavailable(why: string, cause?: unknown): SallyportError {
     `The HSM cannot be used now (${why.replace(/\.$/, '')}): it is retried by itself; \`sallyport status\` shows its state.`,
     { cause },
   );
+}
+
+/** The failure of a verb that another keyholder, or the same one later, may answer; throws any other. */
+export function asUnavailable(cause: unknown): SallyportError {
+  if (!(cause instanceof SallyportError)) throw cause;
+  if (cause.code === 'hsm_pin_wrong') return unavailable(cause.message, cause);
+  if (cause.code !== 'hsm_unavailable') throw cause;
+  return cause;
+}
+
+/** Whether it was waited for to its deadline, and so can be asked of nobody else. */
+export function hung({ cause }: SallyportError): boolean {
+  return cause instanceof SallyportError && cause.code === 'channel_timeout';
 }

@@ -1,9 +1,10 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { KeyholderInfo, KeyholderRequest } from '../../channel/messages/keyholder.ts';
-import { SallyportError } from '../../errors.ts';
-import { Keyholder, type Take, unavailable } from './keyholder.ts';
+import type { SallyportError } from '../../errors.ts';
+import { asUnavailable, hung, Keyholder, type Take, unavailable } from './keyholder.ts';
 import { type HsmStatus, statusOf } from './status.ts';
 import { Turn } from './turn.ts';
+import { OF_ONE } from './verbs.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */
 const DEADLINE_MS = 5_000;
@@ -11,20 +12,6 @@ const DEADLINE_MS = 5_000;
 const AGAIN_MS = 1_000;
 /** A keyholder that has just been started loads its module and logs in before it answers. */
 const FIRST_DEADLINE_MS = 15_000;
-
-/** Verbs that change the token, or read what another has just changed: all through the same keyholder. */
-const OF_ONE: ReadonlySet<KeyholderRequest['verb']> = new Set([
-  'anchor.read',
-  'anchor.write',
-  'rotate',
-  'retire',
-  'authority.make',
-  'authority.destroy',
-  'authority.list',
-  'key.make',
-  'key.destroy',
-  'key.list',
-] as const);
 
 /**
  * The keyholders of the moment. Verbs are spread over them, each to the one with the least to do; one that crashes or
@@ -92,8 +79,8 @@ export class Keyholders {
   }
 
   /**
-   * Asks one of them for a verb, and where that ends, or has lost its token, another one (or the same, once it has opened
-   * it again). Throws hsm_unavailable, and what the keyholder answers.
+   * Asks one of them for a verb, and where that ends, or has lost its token, another one; where all have, one that opens it
+   * again. Throws hsm_unavailable, and what the keyholder answers.
    */
   async ask<T>(
     request: KeyholderRequest,
@@ -101,17 +88,21 @@ export class Keyholders {
     take: Take<T>,
     deadlineMs = DEADLINE_MS,
   ): Promise<T> {
-    const first = await this.#pick(request.verb);
-    try {
-      return await first.ask(request, parts, take, deadlineMs);
-    } catch (error) {
-      if (!(error instanceof SallyportError) || error.code !== 'hsm_unavailable') throw error;
-      if (error.cause instanceof SallyportError && error.cause.code === 'channel_timeout') throw error;
-      if (!first.closed) this.#probe(first);
-      if (!this.#shared) throw error;
-      const second = await this.#pick(request.verb);
-      if (second.problem) await this.#reopen(second);
-      return second.ask(request, parts, take, deadlineMs);
+    const failed: Keyholder[] = [];
+    for (;;) {
+      const keyholder = await this.#pick(request.verb).catch((cause: unknown) => {
+        throw asUnavailable(cause);
+      });
+      try {
+        return await keyholder.ask(request, parts, take, deadlineMs);
+      } catch (cause) {
+        const error = asUnavailable(cause);
+        if (!keyholder.closed) this.#probe(keyholder);
+        failed.push(keyholder);
+        // What has ended two of them may end them all.
+        const ended = failed.filter((each) => each.closed).length;
+        if (!this.#shared || hung(error) || ended > 1 || failed.length > this.#all.length) throw error;
+      }
     }
   }
 
@@ -137,13 +128,13 @@ export class Keyholders {
     const among = well.length > 0 ? well : usable;
     const [one] = among;
     if (!one) throw unavailable(this.#problem);
-    if (OF_ONE.has(verb)) return one;
     this.#next += 1;
     const least = Math.min(...among.map(({ pending }) => pending));
     const idle = among.filter(({ pending }) => pending === least);
-    const picked = idle[this.#next % idle.length] ?? one;
+    const picked = OF_ONE.has(verb) ? one : (idle[this.#next % idle.length] ?? one);
     // What wraps must know the newest KEK; all else finds a key that it does not know.
-    if (verb === 'wrap' && picked.asOf !== this.#epoch) await this.#reopen(picked);
+    const stale = verb === 'wrap' && picked.asOf !== this.#epoch;
+    if (stale || (this.#shared && picked.problem)) await this.#reopen(picked);
     return picked;
   }
 

@@ -5,12 +5,13 @@ import { eachRow, type PolicyRow } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
 import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead } from '../integrity/anchor.ts';
 import { branchCounter, newestRow } from '../integrity/branch.ts';
+import { authenticateAll, contentsOf } from '../integrity/contents.ts';
 import { StateDigest } from '../integrity/digest.ts';
 import { encodeRow } from '../integrity/encode.ts';
 import { checkHead } from '../integrity/head.ts';
 import { FOREIGN_SCHEMA, headOf, type Inspection, inspect } from '../integrity/inspect.ts';
 import { rereadStore } from '../integrity/reread.ts';
-import { authenticate, type Failure, rowKey } from '../integrity/verify.ts';
+import { type Failure, rowKey } from '../integrity/verify.ts';
 import { StoreWatch } from '../integrity/watch.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { Findings } from './findings.ts';
@@ -25,7 +26,8 @@ export class Policy {
   readonly #store: Store;
   readonly #keyholder: KeyholderClient;
   readonly #watch: StoreWatch;
-  readonly #digest = new StateDigest();
+  #digest = new StateDigest();
+  #contents = new StateDigest('sallyport contents v1', this.#digest);
   /** What is wrong with the store. */
   readonly findings = new Findings();
   #state: PolicyState | undefined;
@@ -86,9 +88,11 @@ export class Policy {
       this.#state = new PolicyState();
       return;
     }
-    const failed = await authenticate(this.#keyholder, rows);
+    this.#digest = new StateDigest();
+    this.#contents = new StateDigest('sallyport contents v1', this.#digest);
     const all = [...eachRow(rows)];
     this.#head = headOf(rows, this.#digest);
+    const failed = await authenticateAll(this.#store, this.#keyholder, rows, this.#head, this.#contents);
     const { failure, behind } = await checkHead(this.#store, this.#keyholder, this.#head, all.length === 0);
     if (behind) await this.#writeAnchor();
     const suspects = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
@@ -118,12 +122,15 @@ export class Policy {
     });
     const draft = this.#digest.draft(pairs);
     const next = { counter, digest: draft.at(counter).toString('hex') };
-    const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next)]);
-    await writeRows(this.#store.db, entries, { ...next, mac }).catch((cause: unknown) => {
+    const contents = this.#contents.draft(entries.map(contentsOf));
+    const holds = contents.at(counter).toString('hex');
+    const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next, holds)]);
+    await writeRows(this.#store.db, entries, { ...next, mac, contents: holds }).catch((cause: unknown) => {
       throw unavailable(this.#store.path, cause);
     });
     this.#watch.wrote();
     draft.take();
+    contents.take();
     this.#head = next;
     this.#behind = true;
     for (const entry of entries) state.put(entry);

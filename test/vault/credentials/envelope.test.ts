@@ -53,6 +53,22 @@ t.test('whatever is sealed opens again, and not after any change', async (t) => 
     t.ok(refuses(Buffer.alloc(32), Buffer.alloc(0), Buffer.alloc(length)), `${length} bytes`);
 });
 
+t.test('a sealed value does not open with any single bit changed', async (t) => {
+  const key = Buffer.alloc(32, 7);
+  const aad = Buffer.from('where it belongs');
+  const sealed = encrypt(key, Buffer.alloc(12, 3), aad, Buffer.from('a secret of some length'));
+  const opening: string[] = [];
+  for (const [what, bytes] of Object.entries({ sealed, aad })) {
+    for (let bit = 0; bit < 8 * bytes.length; bit++) {
+      const altered = Buffer.from(bytes);
+      altered.writeUInt8(altered.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      const refused = what === 'aad' ? refuses(key, altered, sealed) : refuses(key, aad, altered);
+      if (!refused) opening.push(`bit ${bit} of ${what}`);
+    }
+  }
+  t.same(opening, []);
+});
+
 function refuses(key: Buffer, aad: Buffer, sealed: Buffer): boolean {
   try {
     decrypt(key, aad, sealed);

@@ -192,3 +192,29 @@ t.test('nor is a refresh token kept of a credential that was removed meanwhile',
   t.match(await asked, { code: 'credential_missing', parts: [] });
   t.match((await vault.get('/v1/versions?service=consent')).status, 404);
 });
+
+t.test(
+  'a new refresh token that cannot be stored at once is not lost, and the old one not shown again',
+  async (t) => {
+    let answer: (() => void) | undefined;
+    upstream.respond = (_request, response) => {
+      answer = () => sendJson(response, { ...token, refresh_token: 'rt-2' });
+    };
+    const secrets = { client_secret: SECRET, refresh_token: 'rt-1' };
+    await vault.setCredential('consent', secrets, { agents: ['bot'], publicFields: { client_id: 'id' } });
+    const asked = askAgain('consent');
+    await vault.until('it is asked', () => answer !== undefined);
+    const { keyholder } = vault;
+    keyholder?.kill('SIGKILL');
+    await vault.until('the HSM is gone', async () => (await vault.get('/v1/status')).body.hsm.state !== 'ok');
+    answer?.();
+    t.equal((await asked).code, 'hsm_unavailable');
+    endpoint.answer({ ...token, refresh_token: 'rt-2' });
+    await vault.startKeyholder();
+    await vault.until('the HSM is back', async () => (await vault.get('/v1/status')).body.hsm.state === 'ok');
+    const before = upstream.received.length;
+    t.same((await askAgain('consent')).parts.map(String), ['token-1']);
+    t.equal(upstream.received.length, before + 1);
+    t.match(endpoint.form(), { refresh_token: 'rt-2' });
+  },
+);
