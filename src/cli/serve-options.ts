@@ -7,7 +7,7 @@ import { SallyportError } from '../errors.ts';
 import { parseSettings, type Settings } from '../settings.ts';
 import { readInstallation } from '../supervisor/data-folder.ts';
 import type { ProxyTls, ServeOptions } from '../supervisor/options.ts';
-import { checkPinFile } from '../supervisor/supervisor.ts';
+import { checkPinFile } from '../supervisor/secret-files.ts';
 
 /** The flags of `serve`, as commander gives them. */
 export interface ServeFlags {

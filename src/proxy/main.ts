@@ -77,7 +77,9 @@ async function start(
   const { limits, hotSecrets } = settings;
   const arena = new Arena(hotSecrets.arenaBytes);
   if (!arena.locked)
-    process.stderr.write('sallyport: secret memory could not be locked: raise `ulimit -l`\n');
+    process.stderr.write(
+      `sallyport: ${arena.bytes} bytes for secrets could not be locked and may be swapped: raise RLIMIT_MEMLOCK (\`ulimit -l\`, LimitMEMLOCK=), or lower hotSecrets.arenaBytes\n`,
+    );
   const resolver = new Resolver({
     overrides: settings.upstreamResolve,
     timeoutMs: limits.connectTimeoutMs,

@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import type net from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import type { ChildKind, Isolation } from './isolation.ts';
+import type { ChildKind, Isolation } from './isolation/isolation.ts';
 
 /** A process that the supervisor started. */
 export interface Child {
@@ -43,8 +43,8 @@ const WIPE_FREED_MEMORY = { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' };
 
 /**
  * Starts a child with an otherwise empty environment (but what its PKCS#11 module needs) and exactly these descriptors:
- * 0 its file, 1 and 2 our stderr, 3 its channel, 4 its data folder, 5 the program's folder where it needs it. The
- * channel's socket is ours no longer afterwards. Rejects with what open and spawn throw.
+ * 0 its file, 1 and 2 our stderr, 3 its channel, 4 its data folder, 5 the program's folder and 6 its Node where it needs
+ * them. The channel's socket is ours no longer afterwards. Rejects with what open and spawn throw.
  */
 export async function startChild(plan: ChildPlan, isolation: Isolation): Promise<Child> {
   const opened: number[] = [];
@@ -59,10 +59,17 @@ export async function startChild(plan: ChildPlan, isolation: Isolation): Promise
     const input = open(plan.input.path, plan.input.flags);
     const data = plan.dataFolder === undefined ? 'ignore' : open(plan.dataFolder, folder);
     const program = isolation.passesProgram ? open(plan.programFolder, folder) : 'ignore';
+    const { passedNode } = isolation;
+    const sixth = reportsPid
+      ? ['pipe' as const]
+      : passedNode === undefined
+        ? []
+        : [open(passedNode, READ_ONLY)];
     const child = spawn(file, args, {
       cwd: '/',
+      detached: reportsPid, // bubblewrap ends at a Ctrl-C, which reaches its whole group: we decide the order
       env: { ...WIPE_FREED_MEMORY, ...plan.environment },
-      stdio: [input, 2, 2, plan.channel, data, program, ...(reportsPid ? (['pipe'] as const) : [])],
+      stdio: [input, 2, 2, plan.channel, data, program, ...sixth],
     });
     return await started(child, plan, isolation, reportsPid);
   } finally {

@@ -15,6 +15,8 @@ export class Rendezvous {
   readonly #server: net.Server;
   readonly #folder: number;
   readonly #waiting: ((socket: net.Socket) => void)[] = [];
+  /** Joins of two processes go one at a time: the next socket accepted is the one asked for. */
+  #joining: Promise<unknown> = Promise.resolve();
 
   private constructor(path: string, server: net.Server, folder: number) {
     this.path = path;
@@ -28,7 +30,7 @@ export class Rendezvous {
   }
 
   /** Listens at `folder/rendezvous.sock`, dialable by `owner` alone (and root). Throws what listen throws. */
-  static async open(folder: string, owner: number | undefined): Promise<Rendezvous> {
+  static async open(folder: string, owner: number): Promise<Rendezvous> {
     // Through a descriptor, since a Unix socket's path ends at 107 bytes and a data folder's need not.
     const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
     const path = `/proc/self/fd/${descriptor}/rendezvous.sock`;
@@ -42,12 +44,24 @@ export class Rendezvous {
       server.once('error', reject);
       server.listen(path, resolve);
     });
-    if (owner !== undefined) chownSync(path, owner, owner);
+    if (owner !== process.getuid?.()) chownSync(path, owner, owner);
     return new Rendezvous(path, server, descriptor);
   }
 
-  /** Resolves with the socket of the next one to dial. Ask, then let the other side dial, one at a time. */
-  accept(): Promise<net.Socket> {
+  /** Has `dial` dial the socket; resolves with what it gives and the accepted end. Throws what it throws, channel_timeout. */
+  join<T>(dial: () => Promise<T>): Promise<{ dialled: T; accepted: net.Socket }> {
+    const join = this.#joining.then(async () => {
+      const accepting = this.#accept();
+      accepting.catch(() => {}); // where dialling fails first, that is the error to show
+      const dialled = await dial();
+      return { dialled, accepted: await accepting };
+    });
+    this.#joining = join.catch(() => {});
+    return join;
+  }
+
+  /** Resolves with the socket of the next one to dial. */
+  #accept(): Promise<net.Socket> {
     return new Promise((resolve, reject) => {
       const take = (socket: net.Socket): void => {
         clearTimeout(timer);

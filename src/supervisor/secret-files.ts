@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { accessSync, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { SallyportError } from '../errors.ts';
 import { allocateSecret } from '../secret-buffer.ts';
 
@@ -40,5 +40,15 @@ function readSecret(file: string): Buffer {
   } catch (cause) {
     const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
     throw new SallyportError('invalid_settings', `The file ${file} cannot be read (${why}).`, { cause });
+  }
+}
+
+/** Throws hsm_pin_missing where the PIN's file cannot be read by whoever starts serve. */
+export function checkPinFile(path: string): void {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (cause) {
+    const message = `The PIN file ${path} cannot be read: name it with --pin-file.`;
+    throw new SallyportError('hsm_pin_missing', message, { cause });
   }
 }

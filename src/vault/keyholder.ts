@@ -138,6 +138,16 @@ export class KeyholderClient {
     return this.#keyholders.ask(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
   }
 
+  /** Puts a secret into the HSM as an HMAC key that does not leave it. Throws hsm_unavailable, hsm_refused, hsm_mechanism_missing. */
+  importCredentialKey(label: string, key: Buffer): Promise<void> {
+    return this.#keyholders.ask({ verb: 'key.import', label }, [key], () => undefined);
+  }
+
+  /** HMAC-SHA-256 by that key, which the caller wipes. Throws hsm_unavailable, hsm_key_missing. */
+  macWithCredentialKey(label: string, message: Buffer): Promise<Buffer> {
+    return this.#keyholders.ask({ verb: 'key.mac', label }, [message], (_header, parts) => copyOf(parts[0]));
+  }
+
   /** The public half of that key. Throws hsm_unavailable, hsm_key_missing. */
   credentialPublicKey(label: string): Promise<Buffer> {
     return this.#keyholders.ask({ verb: 'key.public', label }, [], (_header, parts) => copyOf(parts[0]));

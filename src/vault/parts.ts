@@ -11,6 +11,7 @@ import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
 import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
+import { Asking } from './exchange/asking.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
@@ -86,7 +87,12 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
       return name === 'upstreamProxyPassword' && value ? [{ name, value }] : [];
     }),
   });
-  const tokens = new AccessTokens({ keyholder, exchangers, changes, ledger });
+  const tokens = new AccessTokens({
+    keyholder,
+    asking: new Asking(policy, keyholder, exchangers),
+    changes,
+    ledger,
+  });
   const { leavesPerMinute } = start.worker.limits;
   const lent = { policy, compiler, keyholder, issuers, proxyAuthority, ledger, tokens, leavesPerMinute };
   const desk = new Desk(lent);
@@ -96,7 +102,12 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
     keyholder,
     guard,
     complaints,
-    loaded: () => fleet.startEarly(),
+    loaded: () => {
+      // Not before: a start that fails writes nothing.
+      const { previousJournal: previous } = start;
+      if (previous) complaints.attempt(ledger.head(previous.file, previous));
+      fleet.startEarly();
+    },
     inTurn: async () => {
       const { state } = policy;
       await rootKeys.keepOnly(state.agents().flatMap(rootsOf));

@@ -4,6 +4,7 @@ import { Channel } from '../channel/channel.ts';
 import { SallyportError } from '../errors.ts';
 import { openWritable } from '../store/open.ts';
 import { listen } from './api/listen.ts';
+import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { assemble, type Given, type Parts } from './parts.ts';
 import { vaultStatus } from './status.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -34,7 +35,7 @@ export class Vault {
 
   /**
    * Opens the store. `secrets`: what `start.secrets` names, which are this vault's from now on. Throws
-   * store_unavailable, store_version, journal_unavailable.
+   * store_unavailable, store_version, journal_unavailable, invalid_settings.
    */
   static async open(
     start: Given['start'],
@@ -43,11 +44,11 @@ export class Vault {
     supervisor: SupervisorClient,
     secrets: readonly Buffer[],
   ): Promise<Vault> {
+    const certificate = start.worker.tlsListen?.certificate ?? null;
+    const key = secrets[start.secrets.indexOf('tlsKey')];
+    if (certificate !== null && key) checkGivenCertificate(certificate, key);
     const store = await openWritable(start.database);
-    const parts = assemble({ start, version, store, journal, supervisor, secrets });
-    const { previousJournal: previous } = start;
-    if (previous) await parts.ledger.head(previous.file, previous);
-    return new Vault(parts);
+    return new Vault(assemble({ start, version, store, journal, supervisor, secrets }));
   }
 
   /** Dials the supervisor's rendezvous for a process that it is about to start. */
@@ -78,6 +79,7 @@ export class Vault {
   /** The process of that name is gone. */
   gone(name: string): void {
     this.#parts.fleet.remove(name);
+    this.#parts.exchangers.gone(name);
   }
 
   /** Listens for changes. Not before: workers of an earlier vault would not learn of them. Throws address_in_use. */

@@ -5,11 +5,12 @@ import type { Test } from 'tap';
 import type { CapturedWorker } from '../support/captured-worker.ts';
 import type { Sallyport } from '../support/sallyport.ts';
 
-/** One of our processes that is not a worker. */
+/** One of our processes that the captured one is not: another worker too. */
 export interface Target {
   readonly kind: string;
   readonly name: string;
   readonly pid: number;
+  readonly uid: number;
 }
 
 /** Without capabilities, groups, environment and core dumps, and with no descriptor that it does not need. */
@@ -26,7 +27,8 @@ export async function identity(t: Test, worker: CapturedWorker, isolation: strin
     t.match(status, new RegExp(`^${set}:\\s0+$`, 'm'));
   t.match(status, /^NoNewPrivs:\s1$/m);
   t.match(status, /^Groups:\s*(\d*\s*)$/m);
-  t.match(await read('/proc/self/environ'), /^GLIBC_TUNABLES=glibc\.malloc\.perturb=90\0(PWD=\/\0)?$/);
+  const environment = await worker.run(() => Object.entries(process.env).filter(([name]) => name !== 'PWD'));
+  t.same(environment, { value: [['GLIBC_TUNABLES', 'glibc.malloc.perturb=90']] });
   t.match(await read('/proc/self/limits'), /^Max core file size\s+0\s+0/m);
   const descriptors = await worker.run(async () => {
     const fs = await import('node:fs');
@@ -38,7 +40,7 @@ export async function identity(t: Test, worker: CapturedWorker, isolation: strin
   });
   // Where it has a view of its own, a folder's descriptor would lead out of it.
   const folders = isolation === 'bubblewrap' ? [] : [5];
-  t.match(descriptors, { value: { folders, journal: /worker-1-1\.ndjson$/ } });
+  t.match(descriptors, { value: { folders, journal: /worker-\d-1\.ndjson$/ } });
   t.match(await worker.run(() => process.setuid?.(0)), { code: /^(EPERM|EINVAL)$/ });
 }
 
@@ -126,13 +128,34 @@ export async function sockets(t: Test, worker: CapturedWorker, { data, api }: Sa
   t.match(squatted, { code: 'EADDRINUSE' }, "the API's port is the vault's alone");
 }
 
-/** Memory, environment, descriptors, signals, tracing of vault, keyholder and supervisor. */
+/** Signals to the others, and whether they are seen at all. */
 export async function processes(
+  t: Test,
+  worker: CapturedWorker,
+  others: readonly Target[],
+  isolation: string,
+): Promise<void> {
+  // Workers share a port, for which they must be one user: one could end another, which is then started again.
+  for (const { pid, kind } of others.filter((each) => each.kind !== 'worker' || isolation === 'bubblewrap')) {
+    for (const signal of ['SIGUSR1', 'SIGSTOP', 'SIGTERM', 'SIGKILL'] as const) {
+      const outcome = await worker.run((pid, signal) => process.kill(pid, signal), pid, signal);
+      t.match(outcome, { code: /^(EPERM|ESRCH)$/ }, `${kind}: ${signal}`);
+    }
+    const slowed = await worker.run(async (pid) => (await import('node:os')).setPriority(pid, 19), pid);
+    t.match(slowed, { code: 'ERR_SYSTEM_ERROR' }, `${kind}: its priority`);
+  }
+  const seen = await worker.run(
+    async () => (await import('node:fs')).readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length,
+  );
+  if (isolation === 'bubblewrap') t.same(seen, { value: 1 }, 'it sees no other process');
+}
+
+/** Their memory, environment and descriptors, by reading and by tracing. */
+export async function memory(
   t: Test,
   worker: CapturedWorker,
   attack: string,
   others: readonly Target[],
-  isolation: string,
 ): Promise<void> {
   for (const { pid, kind } of others) {
     for (const name of ['mem', 'environ', 'maps', 'auxv', 'fd', 'fd/3', 'stack', 'syscall', 'pagemap']) {
@@ -149,12 +172,6 @@ export async function processes(
       `/proc/${pid}/mem`,
     );
     t.match(written, { code: /^(EACCES|EPERM|ENOENT)$/ }, `${kind}: writing its memory`);
-    for (const signal of ['SIGUSR1', 'SIGSTOP', 'SIGTERM', 'SIGKILL'] as const) {
-      const outcome = await worker.run((pid, signal) => process.kill(pid, signal), pid, signal);
-      t.match(outcome, { code: /^(EPERM|ESRCH)$/ }, `${kind}: ${signal}`);
-    }
-    const slowed = await worker.run(async (pid) => (await import('node:os')).setPriority(pid, 19), pid);
-    t.match(slowed, { code: 'ERR_SYSTEM_ERROR' }, `${kind}: its priority`);
     for (const verb of ['trace', 'read', 'descriptor']) {
       if (process.getuid?.() === 0)
         t.equal(
@@ -175,8 +192,4 @@ export async function processes(
       t.match(outcome, { value: /^(Operation not permitted|No such process)\n$/ }, `${kind}: ${verb}`);
     }
   }
-  const seen = await worker.run(
-    async () => (await import('node:fs')).readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length,
-  );
-  if (isolation === 'bubblewrap') t.same(seen, { value: 1 }, 'it sees no other process');
 }

@@ -7,7 +7,7 @@ import { CapturedWorker } from '../support/captured-worker.ts';
 import { isAlive } from '../support/processes.ts';
 import { startSallyport } from '../support/sallyport.ts';
 import { asks } from './captured-asks.ts';
-import { files, identity, processes, sockets, type Target } from './isolation-attempts.ts';
+import { files, identity, memory, processes, sockets, type Target } from './isolation-attempts.ts';
 
 /*
  * From inside a worker: the program that the real supervisor starts in a worker's place runs whatever an attacker
@@ -27,31 +27,35 @@ interface Status {
 for (const { isolation, uid } of [
   { isolation: 'uid', uid: undefined },
   { isolation: 'bubblewrap', uid: ROOT ? NOBODY : undefined },
+  ...(ROOT ? [{ isolation: 'bubblewrap', uid: undefined }] : []),
 ]) {
   const impossible =
     (isolation === 'uid' && !ROOT && 'only root can') ||
     (isolation === 'bubblewrap' && !bubblewrapWorks(uid) && 'bwrap cannot here');
-  t.test(`isolated by ${isolation}`, { skip: impossible }, async (t) => {
+  const by = isolation === 'bubblewrap' && ROOT ? `, by ${uid === undefined ? 'root' : 'nobody'}` : '';
+  t.test(`isolated by ${isolation}${by}`, { skip: impossible }, async (t) => {
     const worker = await CapturedWorker.prepare();
     t.teardown(() => worker.remove());
-    const attack = join(worker.folder, 'src', 'attack');
-    execFileSync('cc', ['-O1', '-o', attack, SOURCE]);
-    chmodSync(attack, 0o755);
+    const attack = compileAttack(worker);
     const sallyport = await startSallyport({
-      flags: ['--workers', '1', '--isolation', isolation],
+      flags: ['--workers', '2', '--isolation', isolation],
       bin: worker.bin,
       ...(uid !== undefined && { uid }),
     });
     t.teardown(sallyport.remove);
     const status = Object(await sallyport.json(['status'])) as Status;
     t.equal(status.isolation, isolation);
-    const others = status.processes.filter(({ kind }) => kind !== 'worker');
-    t.same(others.map(({ kind }) => kind).sort(), ['keyholder', 'supervisor', 'vault']);
+    const own = await worker.run(() => process.pid);
+    // Where it has pids of its own it cannot say which one it is: then both workers are others.
+    const others = status.processes.filter(({ pid }) => !('value' in own) || pid !== own.value);
+    const kinds = isolation === 'bubblewrap' ? ['worker', 'worker'] : ['worker'];
+    t.same(others.map(({ kind }) => kind).sort(), ['keyholder', 'supervisor', 'vault', ...kinds]);
 
     await t.test('what it is', (t) => identity(t, worker, isolation));
     await t.test('files', (t) => files(t, worker, sallyport, others));
     await t.test('sockets', (t) => sockets(t, worker, sallyport));
-    await t.test('processes', (t) => processes(t, worker, attack, others, isolation));
+    await t.test('processes', (t) => processes(t, worker, others, isolation));
+    await t.test('memory', (t) => memory(t, worker, attack, others));
     await t.test('what it asks of the vault', (t) => asks(t, worker, sallyport));
 
     await t.test('everything is as it was', async (t) => {
@@ -62,6 +66,31 @@ for (const { isolation, uid } of [
       t.match(await sallyport.json(['agent', 'add', 'still-works']), { name: 'still-works' });
     });
   });
+}
+
+t.test('with nothing but an unreadable copy of node, no memory is within reach', async (t) => {
+  const worker = await CapturedWorker.prepare();
+  t.teardown(() => worker.remove());
+  const attack = compileAttack(worker);
+  const sallyport = await startSallyport({
+    flags: ['--workers', '2', '--isolation', 'copy'],
+    bin: worker.bin,
+    ...(ROOT && { uid: NOBODY }),
+  });
+  t.teardown(sallyport.remove);
+  const { processes: all } = Object(await sallyport.json(['status'])) as Status;
+  const own = await worker.run(() => process.pid);
+  // The supervisor holds no secret, and is no process of the copy.
+  const others = all.filter(({ pid, kind }) => kind !== 'supervisor' && 'value' in own && pid !== own.value);
+  t.same(others.map(({ kind }) => kind).sort(), ['keyholder', 'vault', 'worker']);
+  await memory(t, worker, attack, others);
+});
+
+function compileAttack(worker: CapturedWorker): string {
+  const attack = join(worker.folder, 'src', 'attack');
+  execFileSync('cc', ['-O1', '-o', attack, SOURCE]);
+  chmodSync(attack, 0o755);
+  return attack;
 }
 
 function bubblewrapWorks(uid: number | undefined): boolean {

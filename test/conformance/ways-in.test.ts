@@ -1,77 +1,15 @@
-import t, { type Test } from 'tap';
-import type { End } from '../proxy/listener/end.ts';
-import { type Scene, SECRET, startScene, tunnel } from '../proxy/listener/scene.ts';
-import type { WorkerOptions } from '../support/worker.ts';
+import t from 'tap';
 import { LIMIT_ROWS, LIMITS } from './limits.ts';
-import { DENIED, WAYS, type WayRow, type WayStep } from './ways-in.ts';
-
-function start(t: Test, limits: NonNullable<WorkerOptions['limits']> = {}): Promise<Scene> {
-  return startScene(t, {
-    secure: ['listed.test:443'],
-    plain: ['listed.test:80', 'listed.test:8443', 'open.test:443', 'open.test:80', 'plain.test:80'],
-    rules: [{ host: 'listed.test' }, { host: 'plain.test', port: 80, plainHttp: true, id: 'plain' }],
-    limits,
-  });
-}
-
-async function play(t: Test, scene: Scene, { item, says, from, steps }: WayRow): Promise<void> {
-  const agent = from === 'port' ? await scene.agent() : await tunnel(scene, 'listed.test');
-  const upstreams = new Map<string, End>();
-  const upstream = async (of: string): Promise<End> => {
-    const end = upstreams.get(of) ?? (await scene.upstream(of));
-    upstreams.set(of, end);
-    return end;
-  };
-  const login = `\x01\x03bot${String.fromCharCode(scene.worker.token.length)}${scene.worker.token}`;
-  const filled = (text: string): string =>
-    text.replace('AUTH', scene.authorization).replace('LOGIN', login).replaceAll('SECRET', SECRET);
-  let problem: object | undefined;
-  for (const [index, step] of steps.entries()) {
-    const { expected, found } = await take(step, agent, upstream, scene, filled);
-    if (expected === found) continue;
-    problem = { step: index, expected, found };
-    break;
-  }
-  t.same(problem, undefined, `${item}: ${says}`);
-  for (const end of [agent, ...upstreams.values()]) end.socket.destroy();
-  scene.forget();
-}
-
-async function take(
-  step: WayStep,
-  agent: End,
-  upstream: (of: string) => Promise<End>,
-  scene: Scene,
-  filled: (text: string) => string,
-): Promise<{ expected?: string; found?: string }> {
-  if ('agent' in step) agent.send(filled(step.agent));
-  else if ('agentGets' in step) return gets(agent, step.agentGets);
-  else if ('agentSees' in step) return sees(agent, step.agentSees);
-  else if ('agentEnds' in step) agent.socket.end();
-  else if ('upstream' in step) (await upstream(step.of)).send(filled(step.upstream));
-  else if ('upstreamGets' in step) return gets(await upstream(step.of), filled(step.upstreamGets));
-  else if ('upstreamSees' in step) return sees(await upstream(step.of), step.upstreamSees);
-  else if ('untouched' in step) return { expected: '0', found: String(scene.waiting(step.untouched)) };
-  else await new Promise((resolve) => setTimeout(resolve, step.wait));
-  return {};
-}
-
-async function gets(end: End, expected: string) {
-  return { expected, found: await end.read(expected.length) };
-}
-
-async function sees(end: End, expected: string) {
-  const { rest, ending } = await end.finish();
-  const how = expected === 'gone' && ending !== 'open' ? 'gone' : ending;
-  return { expected, found: rest === '' ? how : `${how} after ${rest}` };
-}
+import { play, start } from './play-ways.ts';
+import { DENIED, WAYS } from './ways-in.ts';
+import { NAMES, SECURE } from './ways-names.ts';
 
 t.test('ways in', async (t) => {
   const scene = await start(t);
   await scene.worker.change(({ agents }) => ({
     agents: agents.map((agent) => ({ ...agent, unlisted: 'tunnel' as const })),
   }));
-  for (const row of WAYS) await play(t, scene, row);
+  for (const row of [...WAYS, ...NAMES, ...SECURE]) await play(t, scene, row);
 });
 
 t.test('ways in, where hosts that no rule names are denied', async (t) => {

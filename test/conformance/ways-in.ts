@@ -3,6 +3,8 @@ export type WayStep =
   | { readonly agent: string }
   | { readonly agentGets: string }
   | { readonly agentEnds: true }
+  /** The next steps are those of another connection to the port, while the one before stays. */
+  | { readonly newAgent: true }
   /** The proxy closes, with nothing more said. */
   | { readonly agentSees: 'end' | 'reset' }
   | { readonly upstream: string; readonly of: string }
@@ -17,8 +19,8 @@ export type WayStep =
 export interface WayRow {
   readonly item: string;
   readonly says: string;
-  /** Where the agent begins: at the proxy's port, or in a tunnel to listed.test. */
-  readonly from: 'port' | 'tunnel';
+  /** Where the agent begins: at the proxy's port, at the one with TLS, or in a tunnel to listed.test. */
+  readonly from: 'port' | 'secure' | 'tunnel';
   readonly steps: readonly WayStep[];
 }
 

@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { makeCa, makeServerCert } from '../support/certificates.ts';
 import { curl } from '../support/curl.ts';
 import { startScene } from '../support/scene.ts';
 import { portOf } from '../support/tls-server.ts';
@@ -151,6 +152,8 @@ t.test('serve refuses settings of the listener that cannot be', async (t) => {
   await sallyport.stop();
   const cert = join(folder, 'cert.pem');
   writeFileSync(cert, bot.ca);
+  const key = join(folder, 'key.pem');
+  writeFileSync(key, makeServerCert(makeCa('Another'), 'localhost').key);
   const serve = [
     'serve',
     '--proxy-listen',
@@ -172,7 +175,11 @@ t.test('serve refuses settings of the listener that cannot be', async (t) => {
     ],
     [
       ['--proxy-tls-cert', cert, '--proxy-tls-key', cert],
-      /cannot be used: give PEM files that belong together/,
+      /^1 [^\n]* cannot be used: give PEM files that belong together[^\n]* \[invalid_settings\]\n$/,
+    ],
+    [
+      ['--proxy-tls-cert', cert, '--proxy-tls-key', key],
+      /^1 [^\n]* cannot be used: give PEM files that belong together[^\n]* \[invalid_settings\]\n$/,
     ],
     [['--proxy-tls-name', 'no/name'], /neither a host name nor an address.*\[invalid_settings\]/],
   ];

@@ -1,8 +1,13 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import pkcs11 from 'pkcs11js';
 import t from 'tap';
 import { KeyholderInfo, type KeyType } from '../../src/channel/messages/keyholder.ts';
-import { makeToken, startKeyholder } from '../support/softhsm.ts';
+import { find } from '../../src/keyholder/find.ts';
+import { generateEcPair } from '../../src/keyholder/generate.ts';
+import { loadModule, openToken } from '../../src/keyholder/token.ts';
+import { makeToken, startKeyholder, useHere } from '../support/softhsm.ts';
 import { ask, bytesOf, codeOf } from './ask.ts';
+import { withDescriptor } from './descriptor.ts';
 
 t.setTimeout(60_000);
 const { hsm } = makeToken();
@@ -74,4 +79,19 @@ t.test('no other key is reached by its label', async (t) => {
     t.equal(await codeOf(ask(keyholder, { verb: 'key.sign', label }, [message])), 'channel_malformed');
   }
   t.equal((await bytesOf(keyholder, { verb: 'sign' }, [message])).length, 64, 'the audit key is still there');
+});
+
+t.test('a public half that somebody has put in the place of the own one is not shown', async (t) => {
+  const label = newLabel();
+  const spki = await make(label, 'p-256');
+  useHere(hsm);
+  const place = { module: hsm.module, token: hsm.label, serial: undefined };
+  const token = withDescriptor(hsm.pinFile, (pin) => openToken(loadModule(hsm.module), place, pin));
+  const own = find(token, pkcs11.CKO_PUBLIC_KEY, label);
+  const naming = { label, id: Buffer.of(0x41, 1), stored: true };
+  const other = generateEcPair(token, naming, pkcs11.CKA_SIGN);
+  for (const object of [...own, other.privateKey]) token.lib.C_DestroyObject(token.session, object);
+  token.close();
+  t.equal(await codeOf(ask(keyholder, { verb: 'key.public', label })), 'hsm_refused');
+  t.ok(verifies(spki, await sign(label)), 'the private half is the own one');
 });

@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type tls from 'node:tls';
 import t from 'tap';
-import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation.ts';
+import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation/isolation.ts';
 import { TestWorker } from '../support/worker.ts';
 
+t.setTimeout(120_000);
 const HELD = 500;
-const CLOSED = 600;
+const CLOSED = 500;
 const AT_ONCE = 8;
 /** What an idle tunnel may take: bench/memory.ts measures it with 10,000. */
 const TUNNEL_KB = 60;

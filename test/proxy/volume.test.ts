@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type tls from 'node:tls';
 import t from 'tap';
-import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation.ts';
+import { WORKER_SEMI_SPACE } from '../../src/supervisor/isolation/isolation.ts';
 import { SECRET } from '../support/carry.ts';
 import { makeCa, makeServerCert } from '../support/certificates.ts';
 import { startTlsServer } from '../support/tls-server.ts';

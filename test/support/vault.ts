@@ -108,6 +108,8 @@ export class TestVault {
       names = [] as string[],
       authorityKeys = 'wrapped' as 'wrapped' | 'hsm',
       worker = {} as Partial<WorkerSettings>,
+      /** How many days later than now the vault is to believe it is. */
+      daysAhead = 0,
     } = {},
   ): Promise<TestVault> {
     const rendezvous = join(installation.folder, 'vault', 'rendezvous.sock');
@@ -128,7 +130,9 @@ export class TestVault {
     );
     const data = openSync(join(installation.folder, 'vault'), constants.O_RDONLY | constants.O_DIRECTORY);
     const socket = await accepted;
-    const child = spawn(process.execPath, ['--disable-sigusr1', VAULT, '--journal', file], {
+    const clock = `const now = Date.now; Date.now = () => now() + ${daysAhead * 86_400_000};`;
+    const later = daysAhead === 0 ? [] : [`--import=data:text/javascript,${encodeURIComponent(clock)}`];
+    const child = spawn(process.execPath, ['--disable-sigusr1', ...later, VAULT, '--journal', file], {
       stdio: [journal, 'inherit', 'pipe', socket, data],
       env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' }, // as the supervisor does
       cwd: '/',

@@ -61,6 +61,8 @@ export const Rule = z.strictObject({
   inject: z.array(Injection),
   /** Set where the vault makes what is written of the credential: `kept` for a while, or `per-request`, of its method and path. */
   token: z.enum(['kept', 'per-request']).optional(),
+  /** Where the vault has it made: no agent asks there. */
+  tokenEndpoint: z.strictObject({ host: z.string(), port: z.number().int(), path: z.string() }).optional(),
   /** Whether the credential may go out over plain http too, at the ports of `hosts`. */
   plainHttp: z.boolean(),
   /** Whether its servers are spoken to over HTTP/2; else only where a request needs it (gRPC). */

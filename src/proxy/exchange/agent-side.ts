@@ -1,5 +1,7 @@
 import type { Buffer } from 'node:buffer';
+import type { Rule } from '../../channel/messages/policy.ts';
 import type { Scheme } from '../authority.ts';
+import type { UpstreamKey } from '../upstream/key.ts';
 import type { Worker } from '../worker.ts';
 
 /**
@@ -18,6 +20,8 @@ export interface AgentSide {
   readonly token: Buffer;
   /** How a request to this host and port names them. */
   readonly authority: string;
+  /** What the request before went with: most that follow ask for the same. */
+  lastKey: { readonly rule: Rule; readonly key: UpstreamKey } | undefined;
   /** Whether the request in hand is one of gRPC, which needs HTTP/2 all the way. */
   readonly grpc: boolean;
   /**

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
-import type { RequestBody } from './request-body.ts';
+import type { BodyReader } from '../http/message.ts';
 
 /** A body that is held until its hash is known, since that stands in the head: of one request, and of all together. */
 const MOST_BYTES = 16 * 1024 * 1024;
@@ -17,19 +17,14 @@ export class CollectedBody {
   /** SHA-256 of the content in hex, once it is whole. */
   hash: string | undefined;
 
-  /** The offset after what belongs to `body` in `chunk`, from `at`. Throws content_too_large, rate_limited, what `body` throws. */
-  read(body: RequestBody, chunk: Buffer, at: number): number {
-    const end = body.read(chunk, at);
-    const { ranges } = body;
-    this.#take(chunk.subarray(at, end));
+  /** Takes `bytes` as they came, which `reader` has just read of `chunk`. Throws content_too_large, rate_limited. */
+  take(bytes: Buffer, chunk: Buffer, { ranges, done }: BodyReader): void {
+    this.#hold(bytes);
     for (let i = 0; i < ranges.length; i += 2) this.#hash.update(chunk.subarray(ranges[i], ranges[i + 1]));
-    body.moved(performance.now());
-    if (body.done) this.hash = this.#hash.digest('hex');
-    return end;
+    if (done) this.hash = this.#hash.digest('hex');
   }
 
-  /** As they came, with their framing. */
-  #take(bytes: Buffer): void {
+  #hold(bytes: Buffer): void {
     this.#bytes += bytes.length;
     held += bytes.length;
     if (this.#bytes > MOST_BYTES) {
@@ -48,7 +43,7 @@ export class CollectedBody {
   }
 
   /** The bytes to send, as they came; nothing of it is held any more. */
-  take(): Buffer {
+  release(): Buffer {
     const bytes = Buffer.concat(this.#pieces);
     this.drop();
     return bytes;

@@ -3,7 +3,8 @@ import { SallyportError } from '../../errors.ts';
 import { isFor } from '../authority.ts';
 import { findField } from '../http/find-field.ts';
 import type { RequestHead } from '../http/message.ts';
-import type { Refusal } from '../policy/refusal.ts';
+import { type Refusal, refuseTokenEndpoint } from '../policy/refusal.ts';
+import { isTokenEndpoint } from '../policy/token-endpoint.ts';
 import type { AgentSide } from './agent-side.ts';
 
 /**
@@ -23,6 +24,10 @@ export function decide(side: AgentSide, head: RequestHead, path: string, misdire
   }
   const found = match(side, head.method, path);
   if ('code' in found) throw new SallyportError(found.code, found.message);
+  if (isTokenEndpoint(found, side.host, side.port, path)) {
+    const { code, message } = refuseTokenEndpoint(found.service);
+    throw new SallyportError(code, message);
+  }
   return found;
 }
 

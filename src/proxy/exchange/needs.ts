@@ -4,7 +4,7 @@ import type { RequestHead } from '../http/message.ts';
 import { compileInjection } from '../injection/registry.ts';
 import { PASSED } from '../policy/match.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
-import type { UpstreamKey } from '../upstream/key.ts';
+import { keyText, type UpstreamKey } from '../upstream/key.ts';
 import { secretKey, type Worker } from '../worker.ts';
 import type { AgentSide } from './agent-side.ts';
 import type { Signing } from './signing.ts';
@@ -21,6 +21,7 @@ export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefin
 
 /** Which connections may carry the request. */
 export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
+  if (side.lastKey?.rule === rule) return side.lastKey.key;
   const { host, port, agent, scheme, grpc } = side;
   const identity = `${rule.credential} ${rule.version}`;
   const timeoutMs = rule.limits.connectTimeoutMs ?? undefined;
@@ -28,7 +29,10 @@ export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): Ups
   if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
     return { host, port, agent, identity, http2: compileInjection(rule.inject).names, timeoutMs };
   }
-  return { plain: scheme === 'http', host, port, agent, identity, timeoutMs };
+  const key = { plain: scheme === 'http', host, port, agent, identity, timeoutMs };
+  if (rule.http2 || grpc) return key;
+  side.lastKey = { rule, key: { ...key, text: keyText(key) } };
+  return side.lastKey.key;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Rule } from '../../channel/messages/policy.ts';
-import { SallyportError } from '../../errors.ts';
+import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { PASSED } from '../policy/match.ts';
 import { asSallyportError } from '../problem.ts';
@@ -7,10 +7,11 @@ import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import type { AgentSide } from './agent-side.ts';
 import { decide, holdsStill } from './decision.ts';
-import { fetchSecret, hotSecret, replacedAgain, tokenRefused, upstreamKey } from './needs.ts';
+import { replacedAgain, tokenRefused } from './needs.ts';
 import { recordIntent } from './records.ts';
 import type { RequestBody } from './request-body.ts';
 import { type Signing, signingOf } from './signing.ts';
+import { Supply } from './supply.ts';
 
 const UNAUTHORIZED = 401;
 /** How often a credential may be replaced while one request is prepared. */
@@ -31,8 +32,8 @@ export interface Preparing {
 }
 
 /**
- * What a request needs before it is forwarded: a rule in force, its secret leased, a connection, its record. At once
- * where all is at hand, else the slow way; all of it anew where the credential is replaced meanwhile.
+ * What comes before a request is forwarded: a rule in force, its supply, its record; all of it anew where the credential
+ * is replaced meanwhile.
  */
 export class Preparation {
   readonly #of: Preparing;
@@ -41,18 +42,15 @@ export class Preparation {
   readonly #path: string;
   readonly #body: RequestBody | undefined;
   readonly startedAt = performance.now();
+  readonly supply: Supply;
   #forwardedAt = 0;
   #revision = 0;
-  #lease: Lease | undefined;
-  /** Only while a connection is being opened: making one for every request took a tenth of its CPU time. */
-  #opening: AbortController | undefined;
   #retried = false;
   #unsettled = 0;
   #decisions = 0;
   #over = false;
   /** Undefined until one lets the request through. */
   rule: Rule | undefined;
-  upstream: UpstreamConnection | undefined;
   /** What the request is signed for, where its rule signs. */
   signing: Signing | undefined;
   /** The record's id. */
@@ -70,20 +68,18 @@ export class Preparation {
     this.#head = head;
     this.#path = path;
     this.#body = body;
+    this.supply = new Supply(side, head);
   }
 
   /** `misdirected`: the agent named another host before there was a request. */
   begin(misdirected: boolean): void {
-    const { worker } = this.#side;
     try {
-      this.#revision = worker.policy.revision;
+      this.#revision = this.#side.worker.policy.revision;
       const rule = decide(this.#side, this.#head, this.#path, misdirected);
       this.rule = rule;
       this.#body?.admit(rule);
       this.signing = signingOf(this.#side, this.#head, rule);
-      this.#lease = hotSecret(worker, rule, this.signing);
-      this.upstream = worker.stages.pool.takeIdle(upstreamKey(this.#side, this.#head, rule));
-      if (this.#lease && this.upstream) this.#commit(rule);
+      if (this.supply.take(rule, this.signing)) this.#commit(rule);
       else void this.#fetch(rule);
     } catch (error) {
       this.#of.refuse(asSallyportError(error));
@@ -114,25 +110,13 @@ export class Preparation {
    * processed nothing; false where that is not so, and the second time.
    */
   retry(unprocessed: boolean): boolean {
-    const rule = this.rule;
+    const { rule, supply } = this;
     if (!rule || this.#retried || this.#over) return false;
-    if (!unprocessed && !this.upstream?.reused) return false;
+    if (!unprocessed && !supply.upstream?.reused) return false;
     this.#retried = true;
-    this.dropUpstream();
+    supply.drop();
     void this.#reconnect(rule);
     return true;
-  }
-
-  /** The connection can take another request. */
-  releaseUpstream(): void {
-    this.upstream?.release();
-    this.upstream = undefined;
-  }
-
-  /** The connection is of no more use. */
-  dropUpstream(): void {
-    this.upstream?.destroy();
-    this.upstream = undefined;
   }
 
   /** Completes the record, where there is one. */
@@ -149,24 +133,15 @@ export class Preparation {
   /** The request is over: gives back what it held. */
   end(): void {
     this.#over = true;
-    this.#opening?.abort();
-    this.#letGo();
+    this.supply.end();
   }
 
-  /** The slow way: the secret from the vault, a new connection, or both at once. */
   async #fetch(rule: Rule): Promise<void> {
     this.#side.watchEndLater();
-    const [leased, opened] = await Promise.allSettled([
-      this.#lease ??
-        fetchSecret(this.#side, rule, { method: this.#head.method, path: this.#path }, this.signing),
-      this.upstream ?? this.#open(rule),
-    ]);
-    if (leased.status === 'fulfilled') this.#lease = leased.value;
-    if (opened.status === 'fulfilled') this.upstream = opened.value;
-    const failure = [leased, opened].find((each) => each.status === 'rejected');
-    if (this.#over) return this.#letGo();
-    if (!failure) return this.#commit(rule);
-    const error = asSallyportError(failure.reason);
+    const failure = await this.supply.fetch(rule, this.#path, this.signing);
+    if (this.#over) return;
+    if (failure === undefined) return this.#commit(rule);
+    const error = asSallyportError(failure);
     if (error.code === 'credential_missing') void this.#decideAgain(error);
     else this.#of.refuse(error);
   }
@@ -181,24 +156,10 @@ export class Preparation {
     const unchanged = missing !== undefined && worker.policy.revision === this.#revision;
     this.complete(null, 'credential_missing', 0, 0);
     this.record = undefined;
-    this.#letGo();
+    this.supply.letGo();
     if (this.#over) return;
     if (unchanged || ++this.#decisions > MAX_DECISIONS) return this.#of.refuse(missing ?? replacedAgain());
     this.begin(false);
-  }
-
-  async #open(rule: Rule): Promise<UpstreamConnection> {
-    this.#opening = new AbortController();
-    try {
-      const key = upstreamKey(this.#side, this.#head, rule);
-      return await this.#side.worker.stages.pool.open(key, this.#opening.signal);
-    } catch (error) {
-      if (error instanceof SallyportError && error.code === 'upstream_timeout')
-        this.#side.worker.metrics.limit('slow_connect');
-      throw error;
-    } finally {
-      this.#opening = undefined;
-    }
   }
 
   /** Writes the record; goes on once it is in the file (promise 5). */
@@ -212,21 +173,20 @@ export class Preparation {
 
   /** What was so when the record was written has to be so still (promise 7). */
   #confirm(rule: Rule): void {
+    const { supply } = this;
     if (this.lostItsRight()) return void this.#decideAgain();
-    if (this.upstream?.socket.destroyed) {
-      this.upstream = this.#side.worker.stages.pool.takeIdle(upstreamKey(this.#side, this.#head, rule));
-    }
-    const { upstream } = this;
+    if (supply.upstream?.socket.destroyed) supply.takeIdle(rule);
+    const { upstream, lease } = supply;
     if (!upstream) return void this.#reconnect(rule);
     if (!upstream.isSettled) return this.#settle(rule);
-    if (!this.#lease) return this.#of.fail(asSallyportError(new Error('prepared without a lease')));
+    if (!lease) return this.#of.fail(asSallyportError(new Error('prepared without a lease')));
     this.#forwardedAt = performance.now();
-    this.#of.forward(rule, this.#lease, upstream);
+    this.#of.forward(rule, lease, upstream);
   }
 
   /** Waits for the previous request's write to be reported done; in doubt, takes a new connection. */
   #settle(rule: Rule): void {
-    if (++this.#unsettled > SETTLE_TURNS) this.dropUpstream();
+    if (++this.#unsettled > SETTLE_TURNS) this.supply.drop();
     setImmediate(() => {
       if (!this.#over) this.#confirm(rule);
     });
@@ -234,17 +194,10 @@ export class Preparation {
 
   async #reconnect(rule: Rule): Promise<void> {
     try {
-      this.upstream = await this.#open(rule);
-      if (this.#over) this.#letGo();
-      else this.#confirm(rule);
+      await this.supply.reconnect(rule);
+      if (!this.#over) this.#confirm(rule);
     } catch (error) {
       if (!this.#over) this.#of.fail(asSallyportError(error));
     }
-  }
-
-  #letGo(): void {
-    this.#lease?.release();
-    this.#lease = undefined;
-    this.dropUpstream();
   }
 }

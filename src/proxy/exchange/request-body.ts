@@ -6,6 +6,7 @@ import type { BodyReader, Framing } from '../http/message.ts';
 import { compileInjection } from '../injection/registry.ts';
 import { Unframed } from '../websocket/unframed.ts';
 import type { Worker } from '../worker.ts';
+import { CollectedBody } from './collected-body.ts';
 
 /** The body of a request on its way to the server: its framing, its size, and its pace. */
 export class RequestBody {
@@ -15,6 +16,10 @@ export class RequestBody {
   #most: number | null = null;
   /** Whether a part of it has been read. */
   begun = false;
+  /** Whether it broke off or is malformed, so that nothing can follow it. */
+  broken = false;
+  /** Where the head says its hash: it is read to its end before anything is sent. */
+  #collected: CollectedBody | undefined;
   /** When it last moved on; infinite while the agent is not the one to wait for. */
   #movedAt = Number.POSITIVE_INFINITY;
 
@@ -29,11 +34,6 @@ export class RequestBody {
   /** Whether its last byte has been read. */
   get done(): boolean {
     return this.#reader?.done ?? false;
-  }
-
-  /** Start/end pairs of what is content in the chunk read last. */
-  get ranges(): readonly number[] {
-    return this.#reader?.ranges ?? [];
   }
 
   /** Holds it to the limits of `rule`. Throws content_too_large where its length alone is beyond them. */
@@ -61,7 +61,32 @@ export class RequestBody {
     this.begun = true;
     const end = reader.read(chunk, at);
     this.#checkSize(reader.contentBytes);
+    this.#collected?.take(chunk.subarray(at, end), chunk, reader);
     return end;
+  }
+
+  /** From now on what is read is held. */
+  collect(): void {
+    this.#collected = new CollectedBody();
+  }
+
+  get collecting(): boolean {
+    return this.#collected !== undefined;
+  }
+
+  /** SHA-256 of the content in hex, once all of it was collected. */
+  get hash(): string | undefined {
+    return this.#collected?.hash;
+  }
+
+  /** What was collected, as it came, once; it is not held any more. */
+  takeCollected(): Buffer | undefined {
+    return this.#collected?.release();
+  }
+
+  /** Holds nothing any more. */
+  drop(): void {
+    this.#collected?.drop();
   }
 
   /** The agent has its time for more of it from now on. */

@@ -28,6 +28,7 @@ export class AgentStream implements AgentSide {
   #exchange: Exchange | undefined;
   /** Whether the request is one of gRPC, which needs HTTP/2 all the way. */
   grpc = false;
+  lastKey: AgentSide['lastKey'];
   #chunked = false;
   #trailers = '';
   #reading = false;

@@ -49,6 +49,14 @@ export function refuseAmbiguousPath(host: string): Refusal {
   };
 }
 
+/** The request is to where the service gives out its tokens. */
+export function refuseTokenEndpoint(service: string): Refusal {
+  return {
+    code: 'policy_denied',
+    message: `That is where ${service} gives out tokens, which the proxy asks for itself, so nothing was sent; the key is healthy: leave the login out and send the request that you mean.`,
+  };
+}
+
 export function refuseTie(host: string): Refusal {
   return {
     code: 'policy_denied',

@@ -1,7 +1,7 @@
 import { SallyportError } from '../../errors.ts';
 import { CloseNotify } from '../close-notify.ts';
 import type { AgentSide } from '../exchange/agent-side.ts';
-import type { Exchange } from '../exchange/exchange.ts';
+import type { Carriage } from '../exchange/carriage.ts';
 import type { ScrubTargets } from '../exchange/outgoing.ts';
 import { Unprocessed } from '../h2/unprocessed.ts';
 import { createBodyReader } from '../http/body.ts';
@@ -28,7 +28,7 @@ const LAST_WORDS_MS = 2_000;
  * connection alone, and passes it on, head and body in one write where they came together.
  */
 export class Relay implements UpstreamHandler, PassesOn {
-  readonly #exchange: Exchange;
+  readonly #carriage: Carriage;
   readonly #tunnel: AgentSide;
   readonly #upstream: UpstreamConnection;
   readonly #reader: ResponseReader;
@@ -52,20 +52,20 @@ export class Relay implements UpstreamHandler, PassesOn {
 
   /** `record`: the id of the request's, which hits are recorded under. */
   constructor(
-    exchange: Exchange,
+    carriage: Carriage,
     upstream: UpstreamConnection,
     targets: ScrubTargets,
     record: number | undefined,
   ) {
-    this.#exchange = exchange;
-    this.#tunnel = exchange.tunnel;
+    this.#carriage = carriage;
+    this.#tunnel = carriage.tunnel;
     this.#upstream = upstream;
     upstream.reader ??= new ResponseReader(RESPONSE_LIMITS);
     this.#reader = upstream.reader;
     this.#reader.reset();
-    this.#reader.expect(exchange.head.method);
+    this.#reader.expect(carriage.head.method);
     this.#owned = targets.owned;
-    const { journal } = exchange.tunnel.worker.stages;
+    const { journal } = carriage.tunnel.worker.stages;
     this.#scrubber = new Scrubber([...targets.leased, ...targets.owned], (where, hits) => {
       if (record !== undefined) journal.scrubbed(record, where, hits);
     });
@@ -84,7 +84,7 @@ export class Relay implements UpstreamHandler, PassesOn {
 
   onEnd(): void {
     if (this.#over) return;
-    if (!this.#received && this.#exchange.retry(false)) return this.destroy();
+    if (!this.#received && this.#carriage.retry(false)) return this.destroy();
     try {
       if (!this.#head || !this.#body || this.#end?.announced === false) throw closedEarly();
       this.#body.end();
@@ -97,13 +97,13 @@ export class Relay implements UpstreamHandler, PassesOn {
   onClose(error?: Error): void {
     if (this.#over) return;
     const unprocessed = error instanceof Unprocessed;
-    if (!this.#received && this.#exchange.retry(unprocessed)) return this.destroy();
+    if (!this.#received && this.#carriage.retry(unprocessed)) return this.destroy();
     if (unprocessed) this.fail(refused(error));
     else this.fail(error instanceof SallyportError ? error : closedEarly(error));
   }
 
   onDrain(): void {
-    if (!this.#over) this.#exchange.upstreamDrained();
+    if (!this.#over) this.#carriage.upstreamDrained();
   }
 
   agentDrained(): void {
@@ -156,14 +156,14 @@ export class Relay implements UpstreamHandler, PassesOn {
   #passInterim(head: ResponseHead): void {
     if (++this.#interim > MAX_INTERIM) throw unasked('sent too many interim answers');
     this.#scrubber.scrubHead(head.bytes);
-    if (this.#exchange.head.minor === 1) this.passOn(head.bytes.subarray(strip(head)));
+    if (this.#carriage.head.minor === 1) this.passOn(head.bytes.subarray(strip(head)));
     this.#reader.reset();
-    this.#reader.expect(this.#exchange.head.method);
+    this.#reader.expect(this.#carriage.head.method);
   }
 
   /** From here on both sides' bytes are WebSocket frames, where that is what the agent asked for and the server says. */
   #switch(head: ResponseHead, chunk: Buffer, at: number): void {
-    const { accept, searched } = this.#exchange;
+    const { accept, searched } = this.#carriage;
     if (accept === undefined || !isSwitch(head, accept, !searched))
       throw unasked('switched protocols unasked');
     this.#head = head;
@@ -175,7 +175,7 @@ export class Relay implements UpstreamHandler, PassesOn {
     this.#start();
     this.#scrubber.scrubHead(head.bytes);
     this.passOn(switchedHead(head.bytes.subarray(strip(head))));
-    this.#exchange.switched();
+    this.#carriage.switched();
     this.#takeBody(chunk, at, -1);
   }
 
@@ -183,11 +183,11 @@ export class Relay implements UpstreamHandler, PassesOn {
   #start(): void {
     this.started = true;
     this.#deadline = Number.POSITIVE_INFINITY;
-    this.#exchange.responseStarted();
+    this.#carriage.responseStarted();
   }
 
   #begin(head: ResponseHead, chunk: Buffer, at: number): void {
-    const { head: request } = this.#exchange;
+    const { head: request } = this.#carriage;
     this.#head = head;
     this.#status = head.status;
     this.#reusable = head.persistent && head.framing.kind !== 'close';
@@ -197,7 +197,7 @@ export class Relay implements UpstreamHandler, PassesOn {
     const { kind } = head.framing;
     // A 205 without a length ends with the connection for who reads it as RFC 9112 does: it is closed there too.
     this.#persistent =
-      this.#exchange.persistent && kind !== 'close' && !(head.status === 205 && kind === 'none');
+      this.#carriage.persistent && kind !== 'close' && !(head.status === 205 && kind === 'none');
     if (kind === 'close') {
       this.#end = new CloseNotify(this.#upstream.socket);
       this.#end.lookLater();
@@ -232,13 +232,13 @@ export class Relay implements UpstreamHandler, PassesOn {
 
   #done(): void {
     this.#over = true;
-    this.#exchange.responseDone(this.#status, this.#reusable, this.#persistent);
+    this.#carriage.responseDone(this.#status, this.#reusable, this.#persistent);
   }
 
   /** The answer cannot be had, or finished. */
   fail(error: SallyportError): void {
     if (this.#over) return;
     this.#over = true;
-    this.#exchange.responseFailed(error, this.started, this.#end !== undefined || this.#decode);
+    this.#carriage.responseFailed(error, this.started, this.#end !== undefined || this.#decode);
   }
 }

@@ -28,6 +28,7 @@ export class Http1Session implements Session, AgentSide {
   host: string;
   port: number;
   authority: string;
+  lastKey: AgentSide['lastKey'];
   readonly #tunnel: Tunnel;
   readonly #socket: net.Socket;
   readonly #closeNotify: CloseNotify;
@@ -102,6 +103,7 @@ export class Http1Session implements Session, AgentSide {
   #goTo({ host, port, token }: Place): void {
     if (token !== this.token) this.token.fill(0);
     this.#tunnel.token = token;
+    if (host !== this.host || port !== this.port) this.lastKey = undefined;
     this.host = host;
     this.port = port;
     this.authority = authorityText(host, port, this.scheme);

@@ -14,12 +14,15 @@ export interface UpstreamKey {
   readonly plain?: boolean;
   /** Over HTTP/2; named: the fields that hold a credential, in lower case. */
   readonly http2?: readonly string[];
+  /** keyText of it, where the key is kept for further requests. */
+  readonly text?: string;
   /** Until it is there, in ms, where that is not as ever. It tells no connection from another. */
   readonly timeoutMs?: number | undefined;
 }
 
 /** The key as text, `prefixOf` its identity first; no part contains a space. */
-export function keyText({ host, port, agent, identity, plain, http2 }: UpstreamKey): string {
+export function keyText({ host, port, agent, identity, plain, http2, text }: UpstreamKey): string {
+  if (text !== undefined) return text;
   return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}${http2 ? ' h2' : ''}`;
 }
 

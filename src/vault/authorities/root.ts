@@ -29,9 +29,9 @@ export async function certifyRoot(owner: RootOwner, point: Buffer, sign: Sign): 
   return (await certifyBy(selfIssued(nameOf(owner), profileOf(owner), point), sign)).der;
 }
 
-/** Makes the root of the proxy's own authority, which every agent trusts beside its own. */
-export function createProxyRoot(): Root {
-  return created(`Sallyport proxy ${randomBytes(4).toString('hex')}`, ROOT);
+/** Makes a root of the proxy's own authority, which every agent trusts beside its own; `number` as of RootOwner. */
+export function createProxyRoot(number: number): Root {
+  return created(`Sallyport proxy ${randomBytes(4).toString('hex')}`, profileOf({ number }));
 }
 
 /** Each root of an agent has a name of its own: trust stores find certificates by it. */
@@ -41,7 +41,7 @@ function nameOf({ id, name, number }: RootOwner): string {
   return `${[...`Sallyport agent ${name}`].slice(0, room).join('')}${suffix}`;
 }
 
-function profileOf({ number }: RootOwner): Profile {
+function profileOf({ number }: Pick<RootOwner, 'number'>): Profile {
   return number === 1 ? ROOT : SUCCESSOR;
 }
 

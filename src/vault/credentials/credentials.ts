@@ -2,8 +2,6 @@ import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
-import { credentialAad, INFO } from '../../sealing/intake.ts';
-import { open } from '../../sealing/open.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, PolicyRow } from '../../store/schema.ts';
 import { type Change, type Changes, newId, UNSIGNED } from '../changes.ts';
@@ -12,6 +10,8 @@ import { draftGrant, requireAgent } from '../grants/grants.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
+import { openBox, type SealedBox } from './box.ts';
+import { firstKey } from './derive-signing-key.ts';
 import {
   currentKey,
   keyLabel,
@@ -21,19 +21,23 @@ import {
   publicHalf,
   refuseReferences,
   signingExchange,
+  takesImport,
 } from './hsm-keys.ts';
 import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
 import { sealVersion, shredded } from './versions.ts';
 
-export interface CredentialInput {
+/** Everything of a credential but its secrets. */
+export interface CredentialTerms {
   readonly service: string;
   readonly label: string;
   readonly publicFields: Readonly<Record<string, string>>;
-  /** HPKE, sealed to the intake key (src/sealing). */
-  readonly enc: Buffer;
-  readonly ciphertext: Buffer;
   /** Names of agents to be granted it in the same step. */
   readonly agents: readonly string[];
+}
+
+export interface CredentialInput extends CredentialTerms, SealedBox {
+  /** Whether the secret goes into the HSM as a key: it is stored nowhere then. */
+  readonly hsm?: boolean;
 }
 
 export interface CredentialSet {
@@ -62,14 +66,16 @@ export class Credentials {
 
   /**
    * Makes a credential, or a new version of the one that the service has under this label: it keeps its grants, and
-   * public fields that are not given. Throws sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
+   * public fields that are not given. Throws invalid_argument where the secret is to go into the HSM and cannot,
+   * sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
    */
   async set(input: CredentialInput): Promise<CredentialSet> {
-    const plaintext = await this.#openBox(input);
+    const plaintext = await openBox(this.#keyholder, input);
     try {
       const secrets = decodeFields(plaintext);
       refuseReferences(secrets);
       return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, async (state) => {
+        if (input.hsm) return this.#import(state, input, secrets);
         const draft = await this.#draft(state, input, secrets);
         await tryKey(requireService(state, input.service), secrets);
         return draft;
@@ -79,14 +85,40 @@ export class Credentials {
     }
   }
 
+  /** A draft whose secret is in the HSM: until it is stored, nothing refers to that key, and the next start destroys it. */
+  async #import(
+    state: PolicyState,
+    input: CredentialInput,
+    secrets: readonly SecretValue[],
+  ): Promise<Change<CredentialSet>> {
+    const service = requireService(state, input.service);
+    if (!takesImport(service)) {
+      const message = `Only the secret access key of a service that signs (AWS) can be put into the HSM: set ${service.id} without --hsm.`;
+      throw new SallyportError('invalid_argument', message);
+    }
+    checkSecrets(service, secrets);
+    const existing = credentialLabelled(state, input);
+    const id = existing?.id ?? newId('crd');
+    const label = keyLabel(id, (existing?.current_version ?? 0) + 1);
+    const stored = secrets.map((secret) =>
+      secret.name === 'secret_access_key' ? { ...secret, value: keyReference(label) } : secret,
+    );
+    const draft = await this.#draft(state, input, stored, id);
+    const secret = secrets.find(({ name }) => name === 'secret_access_key');
+    const key = firstKey(secret?.value ?? Buffer.alloc(0));
+    try {
+      await this.#keyholder.importCredentialKey(label, key);
+    } finally {
+      key.fill(0);
+    }
+    return draft;
+  }
+
   /**
    * Makes a credential whose key is born in the HSM, or a new version with a new key. `type`: as the service takes it,
    * unless told. Throws invalid_argument, invalid_credential, not_found, hsm_mechanism_missing and what `apply` throws.
    */
-  async create(
-    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
-    type?: KeyType,
-  ): Promise<CredentialCreated> {
+  async create(input: CredentialTerms, type?: KeyType): Promise<CredentialCreated> {
     const set = await this.#changes.apply(
       'credential.create',
       `${input.service}/${input.label}`,
@@ -146,31 +178,9 @@ export class Credentials {
     });
   }
 
-  async #openBox(input: CredentialInput): Promise<Buffer> {
-    const intakeKey = this.#keyholder.intakePublicKey();
-    const shared = await this.#keyholder.agree(input.enc).catch((cause: unknown) => {
-      if (!(cause instanceof SallyportError) || cause.code !== 'hsm_refused') throw cause;
-      const message =
-        'The sealed credential cannot be opened: it was not sealed to a point of P-256. Seal anew.';
-      throw new SallyportError('sealed_box_invalid', message, { cause });
-    });
-    try {
-      return open(
-        input.enc,
-        shared,
-        intakeKey,
-        INFO,
-        credentialAad(input.service, input.label),
-        input.ciphertext,
-      );
-    } finally {
-      shared.fill(0);
-    }
-  }
-
   async #draft(
     state: PolicyState,
-    input: Omit<CredentialInput, 'enc' | 'ciphertext'>,
+    input: CredentialTerms,
     secrets: readonly SecretValue[],
     id = newId('crd'),
   ): Promise<Change<CredentialSet>> {
@@ -217,7 +227,7 @@ export class Credentials {
 
 function credentialLabelled(
   state: PolicyState,
-  { service, label }: Pick<CredentialInput, 'service' | 'label'>,
+  { service, label }: Pick<CredentialTerms, 'service' | 'label'>,
 ): CredentialsTable | undefined {
   return state.credentialsOf(service).find((credential) => credential.label === label);
 }

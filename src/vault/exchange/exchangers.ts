@@ -57,6 +57,12 @@ export class Exchangers {
     this.#channels.set(name, channel);
   }
 
+  /** The process of that name is gone. */
+  gone(name: string): void {
+    this.#channels.get(name)?.close();
+    this.#channels.delete(name);
+  }
+
   /** Runs `use` with an exchanger of its own, which is gone afterwards. Throws exchange_failed and what `use` throws. */
   async run<T>(use: (exchanger: Exchanger) => Promise<T>): Promise<T> {
     await this.#turn();
@@ -70,8 +76,7 @@ export class Exchangers {
       const started = name;
       return await use({ ask: (request, secrets) => this.#ask(started, channel, request, secrets) });
     } finally {
-      if (name !== undefined) this.#channels.get(name)?.close();
-      if (name !== undefined) this.#channels.delete(name);
+      if (name !== undefined) this.gone(name);
       const next = this.#waiting.shift();
       if (next) next();
       else this.#running -= 1;

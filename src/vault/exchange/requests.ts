@@ -3,7 +3,6 @@ import type { ClientAuthentication, Exchange } from '../../catalog/exchange.ts';
 import { exchangeUrl } from '../../catalog/exchange.ts';
 import { fill } from '../../catalog/template.ts';
 import type { TokenRequest, Value } from '../../channel/messages/exchanger.ts';
-import { SallyportError } from '../../errors.ts';
 import type { NamedSecret } from './exchangers.ts';
 import { fieldValue, firstPublic, type Material, missing, secretNamed, signedBy } from './material.ts';
 
@@ -33,23 +32,21 @@ const PER_REQUEST_S = 120;
 const NOTHING_MADE = (): void => {};
 
 /**
- * Makes the request for a token. `attempt` counts from 0 through the exchange's ways to authenticate; undefined past the
- * last. Throws exchange_refused where the credential is not fit for it, invalid_credential, hsm_unavailable.
+ * Makes the request for a token. `attempt` counts from 0 through the exchange's ways to authenticate. Throws
+ * exchange_refused where the credential is not fit for it, invalid_credential, hsm_unavailable.
  */
 export async function prepare(
   exchange: Exclude<Exchange, { kind: 'per-request' }>,
   material: Material,
   attempt: number,
   now: number,
-): Promise<Prepared | undefined> {
+): Promise<Prepared> {
   const { service, publicFields } = material;
   const url = exchangeUrl(service, exchange, publicFields);
   if (url === null) throw missing(material, 'token endpoint');
   if (exchange.kind === 'grant') {
-    const client = exchange.client[attempt];
-    return client && grant(exchange, material, client, url.href);
+    return grant(exchange, material, exchange.client[attempt] ?? 'basic', url.href);
   }
-  if (attempt > 0) return undefined;
   switch (exchange.kind) {
     case 'login':
       return login(material, url.href);
@@ -217,29 +214,4 @@ function spaced(scopes: string): string {
     .split(/[\s,]+/)
     .filter(Boolean)
     .join(' ');
-}
-
-/** Why a token endpoint said no, and what to do. */
-export function refusal(
-  service: string,
-  kind: Exchange['kind'],
-  { status, error }: { readonly status: number; readonly error: string | null },
-): SallyportError {
-  const said = error ?? `status ${status}`;
-  return new SallyportError(
-    'exchange_refused',
-    `${service} gives no token (${said}): ${advice(kind, error)}`,
-  );
-}
-
-function advice(kind: Exchange['kind'], error: string | null): string {
-  if (error === 'invalid_grant' && kind === 'grant') {
-    return 'what was authorized has expired or was revoked there. Ask the owner to authorize it anew and to set the credential again.';
-  }
-  if (error === 'invalid_grant') {
-    return 'the key is not registered for this account, or the clock of this machine is wrong. Ask the owner to check both.';
-  }
-  if (error === 'invalid_scope')
-    return 'a scope is not allowed. Ask the owner to correct the scopes of the credential.';
-  return 'the credential is not accepted there. Ask the owner to check it and to set it again.';
 }

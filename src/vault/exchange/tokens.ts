@@ -1,28 +1,14 @@
-import type { Exchange } from '../../catalog/exchange.ts';
-import type { Service } from '../../catalog/service.ts';
 import { SallyportError } from '../../errors.ts';
-import { decodeFields } from '../../sealing/fields.ts';
-import { readFields, readNames } from '../../store/columns.ts';
-import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
+import { readNames } from '../../store/columns.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { Changes } from '../changes.ts';
 import { credentialBinding } from '../credentials/binding.ts';
 import { type Envelope, openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
-import { openVersion } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
-import type { Exchanger, Exchangers, TokenAnswer } from './exchangers.ts';
-import type { Material } from './material.ts';
-import { storeRefreshToken } from './refresh-token.ts';
-import { type AgentRequest, type Prepared, prepare, refusal, requestJwt } from './requests.ts';
-
-/** A credential version with all that stands behind it. */
-export interface Subject {
-  readonly definition: Service;
-  readonly service: ServicesTable;
-  readonly credential: CredentialsTable;
-  readonly version: CredentialVersionsTable;
-  readonly exchange: Exchange;
-}
+import type { Asking, Subject, TokenGiven } from './asking.ts';
+import { RefreshTokens } from './refresh-token.ts';
+import { passingFailure } from './refusal.ts';
+import type { AgentRequest } from './requests.ts';
 
 /** A token for a worker, which the caller wipes, and how long it may use it. */
 export interface ReleasedToken {
@@ -48,7 +34,7 @@ interface Failure {
 
 export interface TokensParts {
   readonly keyholder: KeyholderClient;
-  readonly exchangers: Exchangers;
+  readonly asking: Asking;
   readonly changes: Changes;
   readonly ledger: Ledger;
 }
@@ -76,9 +62,11 @@ export class AccessTokens {
   readonly #kept = new Map<string, Kept>();
   readonly #making = new Map<string, Promise<void>>();
   readonly #failures = new Map<string, Failure>();
+  readonly #refreshTokens: RefreshTokens;
 
   constructor(parts: TokensParts) {
     this.#parts = parts;
+    this.#refreshTokens = new RefreshTokens(parts.changes, parts.keyholder);
   }
 
   /**
@@ -115,12 +103,7 @@ export class AccessTokens {
 
   /** A token for one request alone. Throws as `release`. */
   async releaseFor(subject: Subject, request: AgentRequest): Promise<ReleasedToken> {
-    const { exchange } = subject;
-    if (exchange.kind !== 'per-request') throw new TypeError('the service takes no token of this kind');
-    const value = await this.#opened(subject, (material) =>
-      requestJwt(exchange, material, request, Date.now()),
-    );
-    return { value, maxAgeMs: 1 };
+    return { value: await this.#parts.asking.requestJwt(subject, request), maxAgeMs: 1 };
   }
 
   /** Forgets the tokens of credential versions that are not among `current`: `credential/version`. */
@@ -128,6 +111,7 @@ export class AccessTokens {
     for (const map of [this.#kept, this.#failures]) {
       for (const key of [...map.keys()]) if (!current.has(key)) map.delete(key);
     }
+    this.#refreshTokens.keepOnly(current);
   }
 
   #fresh(key: string, binding: Buffer): Kept | undefined {
@@ -153,7 +137,8 @@ export class AccessTokens {
     const about = { service: service.id, version: version.version, kind: subject.exchange.kind };
     try {
       await this.#parts.ledger.record('release', 'exchange', credential.id, about);
-      const answer = await this.#exchange(subject);
+      await this.#refreshTokens.storePending(key);
+      const answer = await this.#parts.asking.token(subject);
       try {
         await this.#keep(key, binding, subject, answer);
       } finally {
@@ -162,7 +147,7 @@ export class AccessTokens {
       }
       this.#failures.delete(key);
     } catch (cause) {
-      const error = named(service.id, cause);
+      const error = passingFailure(service.id, cause);
       const code = error instanceof SallyportError ? error.code : 'internal';
       const lastsMs = code === 'exchange_refused' ? REFUSED_MS : code === 'exchange_failed' ? FAILED_MS : 0;
       if (lastsMs > 0) this.#failures.set(key, { binding, error, until: Date.now() + lastsMs });
@@ -176,13 +161,16 @@ export class AccessTokens {
     key: string,
     binding: Buffer,
     { credential, version, exchange }: Subject,
-    { token, refreshToken, lifetimeMs }: Extract<TokenAnswer, { outcome: 'token' }>,
+    { token, refreshToken, lifetimeMs }: TokenGiven,
   ): Promise<void> {
-    const { changes, keyholder } = this.#parts;
+    const { keyholder } = this.#parts;
     const madeAt = Date.now();
     if (refreshToken && exchange.kind === 'grant' && exchange.grant === 'refresh_token') {
-      const of = { credential: credential.id, version: version.version };
-      await storeRefreshToken(changes, keyholder, of, refreshToken);
+      await this.#refreshTokens.store(
+        key,
+        { credential: credential.id, version: version.version },
+        refreshToken,
+      );
     }
     const envelope = await sealEnvelope(keyholder, binding, token);
     const life = lifetimeMs ?? DEFAULT_LIFETIME_MS;
@@ -194,67 +182,6 @@ export class AccessTokens {
       unusableAt: madeAt + life - Math.min(MARGIN_MS, life * MARGIN_OF_LIFE),
     });
   }
-
-  /** Asks the token endpoint, in each of the ways to authenticate that there are until one is taken. */
-  async #exchange(subject: Subject): Promise<Extract<TokenAnswer, { outcome: 'token' }>> {
-    const { exchange, service } = subject;
-    if (exchange.kind === 'per-request') throw new TypeError('there is no token endpoint');
-    for (let attempt = 0; ; attempt++) {
-      const answer = await this.#parts.exchangers.run((exchanger) =>
-        this.#ask(exchanger, subject, (material) => prepare(exchange, material, attempt, Date.now())),
-      );
-      if (answer.outcome === 'token') return answer;
-      const another = exchange.kind === 'grant' && attempt + 1 < exchange.client.length;
-      if (!another || answer.error !== 'invalid_client') throw refusal(service.id, exchange.kind, answer);
-    }
-  }
-
-  /** The credential is open only until the request has been handed over. */
-  async #ask(
-    exchanger: Exchanger,
-    subject: Subject,
-    compose: (material: Material) => Promise<Prepared | undefined>,
-  ): Promise<TokenAnswer> {
-    const { answer } = await this.#opened(subject, async (material) => {
-      const prepared = await compose(material);
-      if (!prepared) throw new TypeError('the exchange has no further way to authenticate');
-      try {
-        const asked = exchanger.ask(prepared.request, prepared.secrets);
-        asked.catch(() => {}); // whoever awaits the answer has the error
-        return { answer: asked };
-      } finally {
-        prepared.wipe();
-      }
-    });
-    return answer;
-  }
-
-  /** Lends the opened credential to `use`, and wipes it. */
-  async #opened<T>(
-    { definition, service, credential, version }: Subject,
-    use: (material: Material) => Promise<T>,
-  ): Promise<T> {
-    const plaintext = await openVersion(this.#parts.keyholder, service, credential, version);
-    try {
-      const publicFields = readFields(credential.public_fields);
-      return await use({
-        service: definition,
-        publicFields,
-        secrets: decodeFields(plaintext),
-        credential: credential.id,
-        sign: (label, message) => this.#parts.keyholder.signWithCredentialKey(label, message),
-      });
-    } finally {
-      plaintext.fill(0);
-    }
-  }
-}
-
-/** What is wrong for now, with the service that it is about. */
-function named(service: string, cause: unknown): unknown {
-  if (!(cause instanceof SallyportError) || cause.code !== 'exchange_failed') return cause;
-  const message = `${service} cannot be used now: no token for it could be had, so nothing was sent. ${cause.message} Try again shortly, then tell the owner.`;
-  return new SallyportError('exchange_failed', message, { cause });
 }
 
 function released(value: Buffer, { unusableAt }: Kept): ReleasedToken {

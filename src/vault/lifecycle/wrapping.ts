@@ -56,6 +56,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     };
   }
   for (const row of rows.authorities) {
+    if (row.removed_at !== null) continue;
     yield {
       entry: { table: 'authorities', row },
       kek: row.key_kek,

@@ -75,6 +75,11 @@ export class PolicyState {
     return this.agents().find((agent) => agent.name === name);
   }
 
+  /** Of the proxy's own authority, in the order in which they were made. */
+  authorities(): AuthoritiesTable[] {
+    return live(this.#authorities).sort((a, b) => a.created_at.localeCompare(b.created_at));
+  }
+
   authority(id: string): AuthoritiesTable | undefined {
     return present(this.#authorities.get(id));
   }

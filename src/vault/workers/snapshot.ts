@@ -1,4 +1,5 @@
-import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
+import { type Exchange, exchangeOf, exchangeUrl } from '../../catalog/exchange.ts';
+import { canonicalHost } from '../../catalog/host.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Rule, ServiceLimits, Snapshot } from '../../channel/messages/policy.ts';
@@ -135,7 +136,7 @@ export class SnapshotCompiler {
         methods: readNames(grant.methods),
         paths: readNames(grant.paths),
         inject: version ? compileInjection(definition, publicFields, readNames(version.secret_fields)) : [],
-        ...tokenOf(definition),
+        ...tokenOf(definition, publicFields),
         plainHttp: definition.plain_http,
         http2: definition.http2,
         limits: limitsOf(definition),
@@ -149,9 +150,17 @@ export class SnapshotCompiler {
   }
 }
 
-function tokenOf(definition: Service): Pick<Rule, 'token'> {
+function tokenOf(
+  definition: Service,
+  publicFields: Readonly<Record<string, string>>,
+): Pick<Rule, 'token' | 'tokenEndpoint'> {
   const exchange = exchangeOf(definition);
-  return exchange ? { token: exchange.kind === 'per-request' ? 'per-request' : 'kept' } : {};
+  if (!exchange) return {};
+  const url = exchangeUrl(definition, exchange, publicFields);
+  if (!url) return { token: 'per-request' };
+  const host = canonicalHost(url.hostname) ?? url.hostname;
+  const port = url.port === '' ? 443 : Number(url.port);
+  return { token: 'kept', tokenEndpoint: { host, port, path: url.pathname } };
 }
 
 function limitsOf({ limits }: Service): ServiceLimits {

@@ -110,6 +110,23 @@ t.test('a handshake that does not come has its time, and no answer in the clear'
   t.ok((await scene.agent()).socket.readable, 'and the worker serves on');
 });
 
+t.test('its certificate is renewed in half its life; open connections stay', async (t) => {
+  // The hour that its certificate lasts passes in a third of a second; what has its deadline within a minute is left alone.
+  const clock =
+    'const set = setTimeout; globalThis.setTimeout = (then, ms, ...more) => set(then, ms > 60000 ? ms / 10000 : ms, ...more);';
+  const scene = await start(t, {
+    nodeOptions: [`--import=data:text/javascript,${encodeURIComponent(clock)}`],
+  });
+  const before = await outside(t, scene);
+  await delay(1_000);
+  const after = await outside(t, scene);
+  const shown = ({ socket }: typeof before): string => socket.getPeerX509Certificate()?.fingerprint256 ?? '';
+  t.not(shown(after), shown(before));
+  t.ok(scene.worker.asked.filter(({ type }) => type === 'listener-leaf').length >= 3);
+  before.end.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
+  t.match(await before.end.readTo('\r\n\r\n'), /^HTTP\/1\.1 407 /);
+});
+
 t.test('a certificate may be given', async (t) => {
   const ca = makeCa('Company');
   const scene = await start(t, { tls: makeServerCert(ca, 'proxy.test') });

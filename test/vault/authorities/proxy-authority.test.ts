@@ -67,6 +67,46 @@ t.test('a worker gets a certificate of the names that serve was told, and of no 
   await vault.stop();
 });
 
+t.test('before its root ends there is the next, and clients that have either are served', async (t) => {
+  const names = ['proxy.example'];
+  const chainOf = async (daysAhead: number) => {
+    const vault = await TestVault.start(installation, { names, daysAhead });
+    const { code, parts } = await ask(await vault.worker());
+    const roots = (await authorities(vault, 'one')).filter(({ subject }) => subject.includes('proxy'));
+    const chain = readPem(parts[0]?.toString('latin1') ?? '').map((der) => new X509Certificate(der));
+    const renewals = vault.journal().filter(({ action }) => action === 'authority.renew').length;
+    await vault.stop();
+    return { code, roots, chain, renewals };
+  };
+  /** Whether the chain leads to that root, each certificate signed by the next. */
+  const leadsTo = (chain: readonly X509Certificate[], root: X509Certificate | undefined): boolean => {
+    const top = chain.findIndex((each) => root && each.checkIssued(root) && each.verify(root.publicKey));
+    return (
+      top >= 1 &&
+      chain.slice(0, top).every((each, i) => each.verify(chain[i + 1]?.publicKey ?? each.publicKey))
+    );
+  };
+
+  const first = await chainOf(0);
+  t.same([first.roots.length, first.chain.length, first.renewals], [1, 2, 0]);
+
+  const overlapping = await chainOf(600);
+  const [old, next] = overlapping.roots;
+  t.same([overlapping.roots.length, overlapping.renewals], [2, 1], 'made once, 130 days before the end');
+  t.equal(old?.fingerprint256, first.roots[0]?.fingerprint256);
+  t.ok(leadsTo(overlapping.chain, old), 'those that have the old one alone');
+  t.ok(leadsTo(overlapping.chain, next), 'those that have the new one alone');
+
+  const after = await chainOf(740);
+  t.same([after.roots.length, after.chain.length], [1, 2], 'the old one is gone with its key');
+  t.equal(after.roots[0]?.fingerprint256, next?.fingerprint256);
+  t.ok(leadsTo(after.chain, next));
+
+  const late = await chainOf(3_000);
+  t.same([late.code, late.roots.length, late.chain.length], [undefined, 1, 2], 'nobody looked for years');
+  t.ok(leadsTo(late.chain, late.roots[0]));
+});
+
 t.test('the key does not open anywhere but in its place', async (t) => {
   const { default: SQLite } = await import('better-sqlite3');
   const db = new SQLite(installation.database);

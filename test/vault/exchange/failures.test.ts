@@ -72,8 +72,6 @@ const token = { access_token: 'token-1', token_type: 'Bearer', expires_in: 3600 
 t.test('what a server says no to is told to the agent, with what the owner must do', async (t) => {
   const cases: [unknown, number, RegExp][] = [
     [{ error: 'invalid_grant', error_description: `no ${SECRET}` }, 400, /invalid_grant.*authorize it anew/],
-    [{ error: 'invalid_client' }, 401, /invalid_client.*check it and to set it again/],
-    [{ error: 'invalid_scope' }, 400, /invalid_scope.*correct the scopes/],
     [{ error: SECRET }, 400, /status 400/],
     [{ error: 'unauthorized' }, 200, /unauthorized/],
   ];
@@ -192,3 +190,29 @@ t.test('nor is a refresh token kept of a credential that was removed meanwhile',
   t.match(await asked, { code: 'credential_missing', parts: [] });
   t.match((await vault.get('/v1/versions?service=consent')).status, 404);
 });
+
+t.test(
+  'a new refresh token that cannot be stored at once is not lost, and the old one not shown again',
+  async (t) => {
+    let answer: (() => void) | undefined;
+    upstream.respond = (_request, response) => {
+      answer = () => sendJson(response, { ...token, refresh_token: 'rt-2' });
+    };
+    const secrets = { client_secret: SECRET, refresh_token: 'rt-1' };
+    await vault.setCredential('consent', secrets, { agents: ['bot'], publicFields: { client_id: 'id' } });
+    const asked = askAgain('consent');
+    await vault.until('it is asked', () => answer !== undefined);
+    const { keyholder } = vault;
+    keyholder?.kill('SIGKILL');
+    await vault.until('the HSM is gone', async () => (await vault.get('/v1/status')).body.hsm.state !== 'ok');
+    answer?.();
+    t.equal((await asked).code, 'hsm_unavailable');
+    endpoint.answer({ ...token, refresh_token: 'rt-2' });
+    await vault.startKeyholder();
+    await vault.until('the HSM is back', async () => (await vault.get('/v1/status')).body.hsm.state === 'ok');
+    const before = upstream.received.length;
+    t.same((await askAgain('consent')).parts.map(String), ['token-1']);
+    t.equal(upstream.received.length, before + 1);
+    t.match(endpoint.form(), { refresh_token: 'rt-2' });
+  },
+);

@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import { JOURNAL, journalPath, READ_ONLY } from './child.ts';
+import type { Birth } from './children.ts';
+import { tokenArguments } from './installation.ts';
+import type { ServeOptions } from './options.ts';
+
+/** What a child is started with, but its channel and who hears of its end. */
+type Provision = Omit<Birth, 'channel' | 'onGone'>;
+
+export function keyholderProvision({ installation, data, pinFile, keyholders }: ServeOptions): Provision {
+  const { ownToken, moduleEnvironment } = installation;
+  return {
+    args: [...tokenArguments(installation), ...(keyholders > 1 ? ['--shared'] : [])],
+    input: { path: pinFile, flags: READ_ONLY },
+    dataFolder: ownToken ? join(data, 'token') : undefined,
+    environment: ownToken ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' } : moduleEnvironment,
+  };
+}
+
+/** `journal`: the name of its file. */
+export function vaultProvision(options: ServeOptions, journal: string): Provision {
+  return { ...workerProvision(options, journal), dataFolder: join(options.data, 'vault') };
+}
+
+/** A worker has no folder: its journal is opened for it. */
+export function workerProvision({ data }: ServeOptions, journal: string): Provision {
+  return {
+    args: ['--journal', journal],
+    input: { path: journalPath(data, journal), flags: JOURNAL },
+    dataFolder: undefined,
+    environment: {},
+  };
+}
+
+export const EXCHANGER_PROVISION: Provision = {
+  args: [],
+  input: { path: '/dev/null', flags: READ_ONLY },
+  dataFolder: undefined,
+  environment: {},
+};

@@ -1,0 +1,237 @@
+import { join } from 'node:path';
+import type { z } from 'zod';
+import { Channel } from '../channel/channel.ts';
+import { type ExchangerReply, FromVault, type ToVault } from '../channel/messages/supervisor.ts';
+import { SallyportError } from '../errors.ts';
+import { EXCHANGER_PROVISION, keyholderProvision, vaultProvision, workerProvision } from './births.ts';
+import type { Child } from './child.ts';
+import { Children } from './children.ts';
+import type { ChildKind, Isolation } from './isolation/isolation.ts';
+import type { ServeOptions } from './options.ts';
+import { previousJournal } from './previous-journal.ts';
+import type { Rendezvous } from './rendezvous.ts';
+import { withSecrets } from './secret-files.ts';
+import { type Listeners, secretFiles, vaultStart } from './vault-start.ts';
+
+const VAULT_START_TIMEOUT_MS = 60_000;
+const DRAIN_MS = 10_000;
+const STALE_DRAIN_MS = 2_000;
+const ABANDON_MS = 2_000;
+
+/**
+ * Starts the processes in their order and again where one dies. It holds no secret, and reads from no channel that it
+ * hands out.
+ */
+export class Supervision {
+  readonly #options: ServeOptions;
+  readonly #isolation: Isolation;
+  readonly #rendezvous: Rendezvous;
+  readonly #listeners: Listeners;
+  readonly #children: Children;
+  readonly #ready = new Map<string, () => void>();
+  #vault: Channel | undefined;
+  #stopping = false;
+  #fail: (error: Error) => void = () => {};
+  readonly failed: Promise<never>;
+
+  constructor(options: ServeOptions, isolation: Isolation, rendezvous: Rendezvous, listeners: Listeners) {
+    this.#options = options;
+    this.#isolation = isolation;
+    this.#rendezvous = rendezvous;
+    this.#listeners = listeners;
+    this.#children = new Children(options.data, isolation, (kind, name) => this.#exited(kind, name));
+    this.failed = new Promise((_resolve, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => {}); // a caller that only drains need not look at it
+  }
+
+  async start(): Promise<void> {
+    const vault = await this.#startVault();
+    await this.#startKeyholder(vault, 1);
+    // Only at the first start: later an HSM that is away for a while is waited for.
+    await vault.request({ type: 'keyholder' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
+    await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
+    await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    await this.#startMoreKeyholders(vault);
+    this.#children.settled();
+  }
+
+  async drain(withinMs = DRAIN_MS): Promise<void> {
+    this.#stopping = true;
+    this.#vault?.event({ type: 'drain' } satisfies ToVault);
+    await this.#children.gone(withinMs);
+    this.#children.killAll();
+    await this.#children.gone(DRAIN_MS);
+    this.#vault?.close();
+  }
+
+  /** Ends a start that failed, and leaves the data folder as it was: the database closed, no journal with nothing in it. */
+  async abandon(): Promise<void> {
+    await this.drain(ABANDON_MS);
+    this.#children.removeEmptyJournals();
+  }
+
+  async #startVault(): Promise<Channel> {
+    const previous = await previousJournal(join(this.#options.data, 'journal'));
+    const journal = this.#children.journal('vault');
+    const vault = await this.#rendezvous
+      .join(() => Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))))
+      .then(async ({ dialled, accepted }) => {
+        await this.#children.start('vault', journal.name, {
+          ...vaultProvision(this.#options, journal.file),
+          channel: accepted,
+          onGone: () => this.#vaultGone(dialled),
+        });
+        return dialled;
+      });
+    this.#vault = vault;
+    const files = secretFiles(this.#options);
+    const start = vaultStart(this.#options, this.#isolation, this.#listeners, previous, files);
+    await withSecrets(
+      files.map(({ file }) => file),
+      (secrets) => vault.request(start, secrets, () => undefined, VAULT_START_TIMEOUT_MS),
+    );
+    return vault;
+  }
+
+  async #startKeyholder(vault: Channel, slot: number): Promise<void> {
+    const name = this.#children.name(`keyholder-${slot}`);
+    const accepted = await this.#dialled(vault, 'keyholder', name, null);
+    await this.#children.start('keyholder', name, {
+      ...keyholderProvision(this.#options),
+      channel: accepted,
+      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault, slot)),
+    });
+  }
+
+  /** Nothing waits for these: one is enough to begin with. */
+  async #startMoreKeyholders(vault: Channel): Promise<void> {
+    for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
+  }
+
+  async #startWorker(vault: Channel, slot: number): Promise<void> {
+    const journal = this.#children.journal(`worker-${slot}`);
+    const accepted = await this.#dialled(vault, 'worker', journal.name, journal.file);
+    const ready = new Promise<void>((resolve) => this.#ready.set(journal.name, resolve));
+    const child = await this.#children.start('worker', journal.name, {
+      ...workerProvision(this.#options, journal.file),
+      channel: accepted,
+      onGone: (lived) => this.#again(vault, lived, () => this.#startWorker(vault, slot)),
+    });
+    const died = child.gone.then(() => {
+      throw new SallyportError(
+        'internal',
+        `The process ${journal.name} ended before it was ready: see the lines above.`,
+      );
+    });
+    await Promise.race([ready, died]);
+  }
+
+  /** For one exchange: it ends with its channel, and none is started in its place. */
+  async #startExchanger(): Promise<string> {
+    const vault = this.#vault;
+    if (!vault || this.#stopping) throw new SallyportError('draining', 'No exchange is begun any more.');
+    const name = this.#children.name('exchanger');
+    const accepted = await this.#dialled(vault, 'exchanger', name, null);
+    await this.#children.start('exchanger', name, {
+      ...EXCHANGER_PROVISION,
+      channel: accepted,
+      onGone: () => {},
+    });
+    return name;
+  }
+
+  /** Starts another child in the place of one that is gone, unless its vault is gone too or we are stopping. */
+  #again(vault: Channel, livedMs: number, start: () => Promise<void>): void {
+    if (this.#stopping || vault !== this.#vault || vault.closed) return;
+    const delay = livedMs > 1_000 ? 0 : 500; // what dies at once is not started in a tight loop
+    setTimeout(() => {
+      if (this.#stopping || vault !== this.#vault || vault.closed) return;
+      start().catch((error: unknown) => {
+        report(
+          `a process could not be started again: ${error instanceof Error ? error.message : String(error)}`,
+        );
+        this.#again(vault, 0, start);
+      });
+    }, delay);
+  }
+
+  /**
+   * The vault died: its keyholder ends with its channel, its workers go on with what is hot for 5 seconds at most. A
+   * new vault takes changes only once those workers are gone, since it has no way to tell them of a revocation.
+   */
+  #vaultGone(gone: Channel): void {
+    if (this.#stopping || gone !== this.#vault) return;
+    report('the vault ended; starting it again');
+    this.#vault = undefined;
+    const stale = this.#children.all().filter((child) => child.kind !== 'vault');
+    const restart = async (attempt: number): Promise<void> => {
+      try {
+        const vault = await this.#startVault();
+        await this.#startKeyholder(vault, 1);
+        const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
+        await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
+        await this.#retire(stale);
+        await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+        await this.#startMoreKeyholders(vault);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        if (this.#stopping) return;
+        report(`the vault could not be started again (attempt ${attempt}): ${why}`);
+        if (attempt >= 10) return this.#fail(error instanceof Error ? error : new Error(why));
+        for (const child of this.#children.all()) if (!stale.includes(child)) child.signal('SIGKILL');
+        this.#vault = undefined;
+        await new Promise((resolve) => setTimeout(resolve, 500 * attempt));
+        await restart(attempt + 1);
+      }
+    };
+    void restart(1);
+  }
+
+  #exited(kind: ChildKind, name: string): void {
+    if (kind === 'vault' || !this.#vault || this.#vault.closed) return;
+    this.#vault.event({ type: 'exit', name } satisfies ToVault);
+  }
+
+  async #retire(children: readonly Child[]): Promise<void> {
+    for (const child of children) child.signal('SIGTERM');
+    const timer = setTimeout(() => {
+      for (const child of children) child.signal('SIGKILL');
+    }, STALE_DRAIN_MS);
+    await Promise.all(children.map((child) => child.gone));
+    clearTimeout(timer);
+  }
+
+  async #answer(message: FromVault): Promise<{ header: unknown }> {
+    if (message.type === 'worker-ready') {
+      this.#ready.get(message.name)?.();
+      this.#ready.delete(message.name);
+      return { header: {} };
+    }
+    if (message.type === 'exchanger') {
+      return { header: { name: await this.#startExchanger() } satisfies z.infer<typeof ExchangerReply> };
+    }
+    if (message.type === 'processes') return { header: { processes: this.#children.processes() } };
+    const child = this.#children.named(message.name);
+    if (child) {
+      report(`killing ${message.name}: ${message.reason}`);
+      child.signal('SIGKILL');
+      await child.gone;
+    }
+    return { header: {} };
+  }
+
+  /** Has the vault dial the rendezvous for the named child; resolves with the socket to hand to that child. */
+  async #dialled(vault: Channel, kind: Exclude<ChildKind, 'vault'>, name: string, journal: string | null) {
+    const request: ToVault = { type: 'connect', kind, name, journal };
+    return (
+      await this.#rendezvous.join(() => vault.request(request, [], () => undefined, VAULT_START_TIMEOUT_MS))
+    ).accepted;
+  }
+}
+
+function report(line: string): void {
+  process.stderr.write(`sallyport: ${line}\n`);
+}
