@@ -90,7 +90,9 @@ export class Keyholder {
     const making = MAKING.has(request.verb);
     this.#making ||= making;
     try {
-      return await this.#channel.request(request, parts, take, deadlineMs);
+      const answer = await this.#channel.request(request, parts, take, deadlineMs);
+      this.#problem = undefined;
+      return answer;
     } catch (cause) {
       if (!(cause instanceof SallyportError)) throw malformed(cause);
       if (cause.code === 'channel_timeout') {
