@@ -16,6 +16,7 @@ interface SetOptions {
   readonly agent?: readonly string[];
   readonly field?: readonly string[];
   readonly file?: string;
+  readonly hsm?: boolean;
 }
 
 interface Field {
@@ -47,6 +48,7 @@ export async function setCredential(context: Context, id: string, options: SetOp
     publicFields,
     sealed: { enc: box.enc.toString('base64'), ciphertext: box.ciphertext.toString('base64') },
     agents: options.agent ?? [],
+    ...(options.hsm === true && { hsm: true }),
   });
 }
 

@@ -25,6 +25,10 @@ export function addCredential(root: Command): void {
     .option('--agent <name...>', 'grant it to these agents in the same step')
     .option('--field <k=v...>', 'the fields that are no secret, such as a region or an account')
     .option('--file <file>', 'read the secret from this file instead of standard input')
+    .option(
+      '--hsm',
+      'AWS: put the secret access key into the HSM, where it signs and which it does not leave',
+    )
     .addHelpText(
       'after',
       `
@@ -35,6 +39,7 @@ ${examples(
   'sallyport credential set openai --agent bot < key.txt',
   'pass show datadog | sallyport credential set datadog --field site=eu1',
   'sallyport credential set github --label work --file token.txt',
+  'sallyport credential set aws --hsm --field access_key_id=AKIA... < secret.json',
 )}`,
     )
     .action(async (service: string, options, command: Command) => {

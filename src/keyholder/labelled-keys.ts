@@ -4,17 +4,21 @@ import { find } from './find.ts';
 import { confined, labelOf, twice } from './key-objects.ts';
 import type { Token } from './token.ts';
 
-/** Pairs in the token that are named by what they are for, and come and go with it. */
-const KINDS = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY] as const;
+/** Keys in the token that are named by what they are for, and come and go with it: pairs, and imported secrets. */
+const KINDS = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY] as const;
 
 /** Keys that were found and seen to be confined, until their session ends. */
 const found = new WeakMap<Token, Map<string, Handle>>();
 
-/** The private key under `label`; undefined where there is none. Throws hsm_key_missing where it could leave the token, or there are two. */
-export function keyUnder(token: Token, label: string): Handle | undefined {
+/** The private (or secret) key under `label`; undefined where there is none. Throws hsm_key_missing where it could leave the token, or there are two. */
+export function keyUnder(
+  token: Token,
+  label: string,
+  kind: number = pkcs11.CKO_PRIVATE_KEY,
+): Handle | undefined {
   const known = found.get(token)?.get(label);
   if (known) return known;
-  const [key, second] = find(token, pkcs11.CKO_PRIVATE_KEY, label);
+  const [key, second] = find(token, kind, label);
   if (!key) return undefined;
   if (second) throw twice(label);
   const handles = found.get(token) ?? new Map<string, Handle>();
@@ -22,7 +26,7 @@ export function keyUnder(token: Token, label: string): Handle | undefined {
   return key;
 }
 
-/** Destroys the pair under `label`; where it is gone already nothing is done. Throws what the calls throw. */
+/** Destroys what is under `label`; where it is gone already nothing is done. Throws what the calls throw. */
 export function destroyUnder(token: Token, label: string): void {
   found.get(token)?.delete(label);
   for (const kind of KINDS) {
@@ -30,9 +34,10 @@ export function destroyUnder(token: Token, label: string): void {
   }
 }
 
-/** The private keys in the token whose label is of that form. Throws what the calls throw. */
+/** The private and secret keys in the token whose label is of that form. Throws what the calls throw. */
 export function keysLike(token: Token, form: RegExp): [label: string, key: Handle][] {
-  const all = find(token, pkcs11.CKO_PRIVATE_KEY).map((key): [string, Handle] => [labelOf(token, key), key]);
+  const keys = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY].flatMap((kind) => find(token, kind));
+  const all = keys.map((key): [string, Handle] => [labelOf(token, key), key]);
   return all.filter(([label]) => form.test(label));
 }
 

@@ -19,6 +19,7 @@ import {
   makeCredentialKey,
   signWithCredentialKey,
 } from './credential-keys.ts';
+import { hmacWithKey, importHmacKey } from './imported-keys.ts';
 import { info } from './info.ts';
 import { Meter } from './meter.ts';
 import { agree, mac, rewrap, sign, unwrap, wrap } from './operations.ts';
@@ -108,6 +109,15 @@ function answer(
     case 'key.make':
       none(parts);
       return { header: NOTHING, parts: [makeCredentialKey(token, request.label, request.type)] };
+    case 'key.import': {
+      const [value] = one(parts);
+      importHmacKey(token, request.label, value);
+      return { header: NOTHING };
+    }
+    case 'key.mac': {
+      const [message] = one(parts);
+      return { header: NOTHING, parts: [hmacWithKey(token, request.label, message)] };
+    }
     case 'key.public':
       none(parts);
       return { header: NOTHING, parts: [credentialPublicKey(token, request.label)] };

@@ -244,6 +244,40 @@ t.test(
   },
 );
 
+t.test('with --hsm the secret access key is in the HSM alone', async (t) => {
+  const own = await scene.addAgent('hsm');
+  const other = randomBytes(30).toString('base64');
+  const set = [
+    'credential',
+    'set',
+    'aws',
+    '--hsm',
+    '--label',
+    'hsm',
+    '--agent',
+    'hsm',
+    '--field',
+    `access_key_id=${ID}`,
+  ];
+  await sallyport.cli(set, { stdin: JSON.stringify({ secret_access_key: other }) });
+  const tunnel = await AgentTunnel.open(sallyport.proxy, own, BUCKET);
+  t.teardown(() => tunnel.close());
+  t.equal((await tunnel.request('/key')).status, 200);
+  t.ok(isSignedBy(upstream.last, other));
+  const keys = JSON.stringify(await sallyport.json(['hsm', 'status']));
+  t.match(
+    keys,
+    /"label":"crd_[0-9a-f]{32}-1","id":"[0-9a-f]{4}","type":"HMAC-SHA-256","extractable":false,"sensitive":true/,
+  );
+  t.match(
+    await sallyport.failure(['credential', 'set', 'own-sts', '--hsm', '--field', `access_key_id=${ID}`], {
+      stdin: other,
+    }),
+    /^0 /,
+    'any service that signs takes it',
+  );
+});
+
 t.test('removed, it signs nothing more', async (t) => {
   const { id } = z.object({ id: z.string() }).parse(
     z

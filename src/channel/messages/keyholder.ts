@@ -23,6 +23,8 @@ export type KeyType = z.infer<typeof KeyType>;
  * | authority.list | | | header: AuthoritiesReply
  * | key.make     |                            | SPKI (DER) of the pair that it made, under that label |
  * | key.public   |                            | the same, of one that is there |
+ * | key.import   | bytes                      |                         | an HMAC key under that label, which does not leave the token |
+ * | key.mac      | message                    | its HMAC-SHA-256, 32 bytes |
  * | key.sign     | message                    | its signature, SHA-256 with PKCS #1 v1.5, or ECDSA as r‖s |
  * | key.destroy  |                            |                         |
  * | key.list     |                            |                         | header: KeysReply
@@ -58,6 +60,8 @@ export const KeyholderRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('authority.destroy'), label: z.string() }),
   z.strictObject({ verb: z.literal('authority.list') }),
   z.strictObject({ verb: z.literal('key.make'), label: z.string(), type: KeyType }),
+  z.strictObject({ verb: z.literal('key.import'), label: z.string() }),
+  z.strictObject({ verb: z.literal('key.mac'), label: z.string() }),
   z.strictObject({ verb: z.literal('key.public'), label: z.string() }),
   z.strictObject({ verb: z.literal('key.sign'), label: z.string() }),
   z.strictObject({ verb: z.literal('key.destroy'), label: z.string() }),

@@ -3,8 +3,6 @@ import type { IsolationChoice } from '../options.ts';
 
 export type ChildKind = 'vault' | 'keyholder' | 'worker' | 'exchanger';
 
-/** Descriptors of every child: 3 the channel, 4 its data folder where it has one, 5 the program's folder. */
-export const DATA_DESCRIPTOR = 4;
 /** The Node that it runs, where that is passed. */
 export const PASSED_NODE = '/proc/self/fd/6';
 /** The program's folder for a child that gets it as descriptor 5, so that no folder above it need be readable. */
@@ -54,8 +52,8 @@ const NODE_FLAGS: readonly string[] = [
 
 /**
  * In MiB. Little that a worker makes lives long, so that V8's young generation need not be large: with its own limit
- * (16 here) a worker that carries large bodies holds 60 MB more that is dead already, and a request costs as much
- * processor time (measured, bench/README.md).
+ * (16 here) a worker that carries large bodies holds 60 MB more that is dead already. What a request costs did not differ
+ * measurably (bench/README.md); with 1, it did.
  */
 export const WORKER_SEMI_SPACE = '--max-semi-space-size=2';
 

@@ -49,10 +49,11 @@ export const NewCredential = z.strictObject({
   label: Label.default('default'),
   publicFields: z.record(z.string().max(64), z.string().max(4096)).default({}),
   sealed: z.strictObject({ enc: Base64, ciphertext: Base64 }),
+  hsm: z.boolean().default(false),
   agents: z.array(Name).max(1_000).default([]),
 });
 
-export const NewKey = NewCredential.omit({ sealed: true }).extend({ type: KeyType.optional() });
+export const NewKey = NewCredential.omit({ sealed: true, hsm: true }).extend({ type: KeyType.optional() });
 
 export const NewGrant = z.strictObject({
   agent: Name,

@@ -11,6 +11,7 @@ import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
 import { openBox, type SealedBox } from './box.ts';
+import { firstKey } from './derive-signing-key.ts';
 import {
   currentKey,
   keyLabel,
@@ -20,6 +21,7 @@ import {
   publicHalf,
   refuseReferences,
   signingExchange,
+  takesImport,
 } from './hsm-keys.ts';
 import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
 import { sealVersion, shredded } from './versions.ts';
@@ -33,7 +35,10 @@ export interface CredentialTerms {
   readonly agents: readonly string[];
 }
 
-export type CredentialInput = CredentialTerms & SealedBox;
+export interface CredentialInput extends CredentialTerms, SealedBox {
+  /** Whether the secret goes into the HSM as a key: it is stored nowhere then. */
+  readonly hsm?: boolean;
+}
 
 export interface CredentialSet {
   readonly id: string;
@@ -61,7 +66,8 @@ export class Credentials {
 
   /**
    * Makes a credential, or a new version of the one that the service has under this label: it keeps its grants, and
-   * public fields that are not given. Throws sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
+   * public fields that are not given. Throws invalid_argument where the secret is to go into the HSM and cannot,
+   * sealed_box_invalid, invalid_credential, not_found and what `apply` throws.
    */
   async set(input: CredentialInput): Promise<CredentialSet> {
     const plaintext = await openBox(this.#keyholder, input);
@@ -69,6 +75,7 @@ export class Credentials {
       const secrets = decodeFields(plaintext);
       refuseReferences(secrets);
       return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, async (state) => {
+        if (input.hsm) return this.#import(state, input, secrets);
         const draft = await this.#draft(state, input, secrets);
         await tryKey(requireService(state, input.service), secrets);
         return draft;
@@ -76,6 +83,35 @@ export class Credentials {
     } finally {
       plaintext.fill(0);
     }
+  }
+
+  /** A draft whose secret is in the HSM: until it is stored, nothing refers to that key, and the next start destroys it. */
+  async #import(
+    state: PolicyState,
+    input: CredentialInput,
+    secrets: readonly SecretValue[],
+  ): Promise<Change<CredentialSet>> {
+    const service = requireService(state, input.service);
+    if (!takesImport(service)) {
+      const message = `Only the secret access key of a service that signs (AWS) can be put into the HSM: set ${service.id} without --hsm.`;
+      throw new SallyportError('invalid_argument', message);
+    }
+    checkSecrets(service, secrets);
+    const existing = credentialLabelled(state, input);
+    const id = existing?.id ?? newId('crd');
+    const label = keyLabel(id, (existing?.current_version ?? 0) + 1);
+    const stored = secrets.map((secret) =>
+      secret.name === 'secret_access_key' ? { ...secret, value: keyReference(label) } : secret,
+    );
+    const draft = await this.#draft(state, input, stored, id);
+    const secret = secrets.find(({ name }) => name === 'secret_access_key');
+    const key = firstKey(secret?.value ?? Buffer.alloc(0));
+    try {
+      await this.#keyholder.importCredentialKey(label, key);
+    } finally {
+      key.fill(0);
+    }
+    return draft;
   }
 
   /**

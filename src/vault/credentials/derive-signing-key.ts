@@ -9,14 +9,20 @@ const PREFIX = Buffer.from('AWS4', 'latin1');
  * (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html, step 4).
  */
 export function deriveSigningKey(secret: Buffer, scope: SigningScope): Buffer {
-  const first = allocateSecret(PREFIX.length + secret.length);
-  PREFIX.copy(first);
-  secret.copy(first, PREFIX.length);
+  const first = firstKey(secret);
   try {
     return fromDayKey(hmac(first, scope.day), scope);
   } finally {
     first.fill(0);
   }
+}
+
+/** What the first HMAC of the derivation is keyed with. The caller wipes it. */
+export function firstKey(secret: Buffer): Buffer {
+  const first = allocateSecret(PREFIX.length + secret.length);
+  PREFIX.copy(first);
+  secret.copy(first, PREFIX.length);
+  return first;
 }
 
 /** The same from the key of the day on, which is wiped. */

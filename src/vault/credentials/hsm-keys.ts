@@ -1,4 +1,5 @@
 import { createHash, createPublicKey, type webcrypto } from 'node:crypto';
+import { SIGV4 } from '../../catalog/check.ts';
 import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
@@ -35,6 +36,15 @@ export interface PublicHalf {
 export function signingExchange(service: Service): Extract<Exchange, { key: string }> | undefined {
   const exchange = exchangeOf(service);
   return exchange && 'key' in exchange ? exchange : undefined;
+}
+
+/** Whether a credential's secret can be put into the HSM: it keys the first HMAC of a signature, and nothing else. */
+export function takesImport(service: Service): boolean {
+  return service.auth.inject.some((inject) => inject.in === 'sign' && inject.algorithm === SIGV4);
+}
+
+function mayHaveKeys(service: Service): boolean {
+  return takesImport(service) || signingExchange(service) !== undefined;
 }
 
 /** Which key the exchange takes: RSA unless it signs by ES256. Throws invalid_argument where `asked` is another kind. */
@@ -117,7 +127,7 @@ export async function destroyUnreferenced(
 }
 
 /**
- * The same for credentials that lost a version, where their service takes a key that signs: others have none. Throws
+ * The same for credentials that lost a version, where their service takes a key that can be there. Throws
  * hsm_unavailable.
  */
 export async function destroyKeysOf(
@@ -127,7 +137,7 @@ export async function destroyKeysOf(
 ): Promise<void> {
   const signing = state.rows().credentials.filter(({ id, service: name }) => {
     const service = ids.has(id) ? state.service(name) : undefined;
-    return service && signingExchange(state.definition(service));
+    return service && mayHaveKeys(state.definition(service));
   });
   if (signing.length > 0) await destroyUnreferenced(keyholder, state, ids);
 }

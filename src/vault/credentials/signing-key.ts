@@ -6,7 +6,8 @@ import { decodeFields } from '../../sealing/fields.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
-import { deriveSigningKey, ownCopy } from './derive-signing-key.ts';
+import { deriveSigningKey, fromDayKey, ownCopy } from './derive-signing-key.ts';
+import { referencedKey } from './hsm-keys.ts';
 import type { ReleasedField } from './release.ts';
 import { openVersion } from './versions.ts';
 
@@ -28,11 +29,12 @@ export function checkSigningScope(
   if (!near.some((time) => new Date(time).toISOString().slice(0, 10).replaceAll('-', '') === day)) {
     throw denied(`${day} is not today`);
   }
-  const endpoint = awsEndpoint(host);
-  if (!endpoint) return; // no host of AWS: the credential is some other provider's, whose names are its own
-  if (!isScopeOf(host, service, region)) throw denied(`${host} is not ${service} in ${region}`);
-  if (isOverCredentials(endpoint) && !hosts.some(({ pattern }) => pattern === host)) {
-    throw denied(`${host} hands out or changes credentials`);
+  // Elsewhere the credential is some other provider's, whose names are its own.
+  if (awsEndpoint(host) && !isScopeOf(host, service, region)) {
+    throw denied(`${host} is not ${service} in ${region}`);
+  }
+  if (isOverCredentials(service) && !hosts.some(({ pattern }) => pattern === host)) {
+    throw denied(`${service} hands out or changes credentials`);
   }
 }
 
@@ -59,12 +61,20 @@ export async function openSigningKey(
     }
     return [
       { name: 'access_key_id', secret: false, value: Buffer.from(accessKeyId, 'utf8') },
-      { name: 'signing_key', secret: true, value: deriveSigningKey(secret.value, scope) },
+      { name: 'signing_key', secret: true, value: await signingKey(keyholder, secret.value, scope) },
       ...(token ? [{ name: 'session_token', secret: true, value: ownCopy(token.value) }] : []),
     ];
   } finally {
     plaintext.fill(0);
   }
+}
+
+/** Where the secret is in the HSM, the first HMAC is made there. */
+async function signingKey(keyholder: KeyholderClient, secret: Buffer, scope: SigningScope): Promise<Buffer> {
+  const label = referencedKey(secret);
+  if (label === undefined) return deriveSigningKey(secret, scope);
+  const dayKey = await keyholder.macWithCredentialKey(label, Buffer.from(scope.day, 'latin1'));
+  return fromDayKey(dayKey, scope);
 }
 
 function denied(why: string): SallyportError {
