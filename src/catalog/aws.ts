@@ -110,9 +110,9 @@ export function isScopeOf(host: string, service: string, region: string): boolea
   return services.includes(service) && regions.includes(region);
 }
 
-/** Whether requests to it hand out credentials: not signed unless a service names the host itself. */
-export function isOverCredentials({ services }: AwsEndpoint): boolean {
-  return services.some((service) => OVER_CREDENTIALS.has(service));
+/** Whether requests to that service hand out credentials: not signed unless the host is named as it is. */
+export function isOverCredentials(service: string): boolean {
+  return OVER_CREDENTIALS.has(service);
 }
 
 function endpoint(before: readonly string[], regions: readonly string[]): AwsEndpoint {

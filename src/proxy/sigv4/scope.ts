@@ -29,7 +29,7 @@ export function scopeOf(head: RequestHead, host: string, named: boolean): Scope 
   const { scope } = readClaim(head);
   const endpoint = awsEndpoint(host);
   if (!endpoint) {
-    if (scope) return scope;
+    if (scope) return checked(scope, host, named);
     throw refused(
       `its service and region cannot be told from ${host}: sign it with any key, so that they stand in its Authorization`,
     );
@@ -40,20 +40,24 @@ export function scopeOf(head: RequestHead, host: string, named: boolean): Scope 
       `${host} is no API of AWS but some customer's own: the request was not signed.`,
     );
   }
-  if (isOverCredentials(endpoint) && !named) {
-    throw new SallyportError(
-      'policy_denied',
-      `Requests to ${host} hand out or change credentials, so it was not signed: the owner can allow that with a service that names this host.`,
-    );
-  }
   const { service, region } = {
     service: endpoint.services[0] ?? '',
     region: endpoint.regions[0] ?? '',
     ...scope,
   };
-  if (endpoint.services.includes(service) && endpoint.regions.includes(region)) return { service, region };
+  if (endpoint.services.includes(service) && endpoint.regions.includes(region))
+    return checked({ service, region }, host, named);
   throw refused(
     `it is signed for ${service} in ${region}, which ${host} is not: use the host's own service and region`,
+  );
+}
+
+/** Throws policy_denied for a service that hands out credentials, at a host that is not named. */
+function checked(scope: Scope, host: string, named: boolean): Scope {
+  if (!isOverCredentials(scope.service) || named) return scope;
+  throw new SallyportError(
+    'policy_denied',
+    `Requests to ${host} hand out or change credentials, so it was not signed: the owner can allow that with a service that names this host.`,
   );
 }
 

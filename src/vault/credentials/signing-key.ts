@@ -29,11 +29,12 @@ export function checkSigningScope(
   if (!near.some((time) => new Date(time).toISOString().slice(0, 10).replaceAll('-', '') === day)) {
     throw denied(`${day} is not today`);
   }
-  const endpoint = awsEndpoint(host);
-  if (!endpoint) return; // no host of AWS: the credential is some other provider's, whose names are its own
-  if (!isScopeOf(host, service, region)) throw denied(`${host} is not ${service} in ${region}`);
-  if (isOverCredentials(endpoint) && !hosts.some(({ pattern }) => pattern === host)) {
-    throw denied(`${host} hands out or changes credentials`);
+  // Elsewhere the credential is some other provider's, whose names are its own.
+  if (awsEndpoint(host) && !isScopeOf(host, service, region)) {
+    throw denied(`${host} is not ${service} in ${region}`);
+  }
+  if (isOverCredentials(service) && !hosts.some(({ pattern }) => pattern === host)) {
+    throw denied(`${service} hands out or changes credentials`);
   }
 }
 
