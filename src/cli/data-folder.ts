@@ -49,6 +49,7 @@ export async function createDataFolder(data: string, flags: InitFlags): Promise<
       format: 1,
       pkcs11Module: token.module,
       pkcs11Token: token.label,
+      pkcs11Serial: token.serial,
       ownToken: token.own,
       moduleEnvironment: token.environment,
       pinFile: pin.file,

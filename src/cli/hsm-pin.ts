@@ -14,7 +14,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { isServed, readInstallation } from '../supervisor/data-folder.ts';
-import type { Installation } from '../supervisor/installation.ts';
+import { type Installation, tokenArguments } from '../supervisor/installation.ts';
 import { type Context, requireDataFolder } from './context.ts';
 import { openPin } from './hsm-check.ts';
 import { runKeyholderProgram } from './keyholder-program.ts';
@@ -96,11 +96,12 @@ function openable(file: string): string {
 
 async function setPin(
   data: string,
-  { pkcs11Module, pkcs11Token, ownToken, moduleEnvironment }: Installation,
+  installation: Installation,
   pinFile: string,
   newFile: string,
   resume: boolean,
 ): Promise<void> {
+  const { ownToken, moduleEnvironment } = installation;
   const descriptors: number[] = [];
   const opened = (descriptor: number): number => {
     descriptors.push(descriptor);
@@ -112,7 +113,7 @@ async function setPin(
     const folder = ownToken ? opened(openSync(join(data, 'token'), 'r')) : ('ignore' as const);
     await runKeyholderProgram({
       program: 'change-pin',
-      args: ['--module', pkcs11Module, '--token', pkcs11Token, ...(resume ? ['--resume'] : [])],
+      args: [...tokenArguments(installation), ...(resume ? ['--resume'] : [])],
       environment: ownToken ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' } : moduleEnvironment,
       descriptors: [old, next, folder],
     });

@@ -10,6 +10,7 @@ export function addInit(root: Command): void {
     .description('Create the data folder: the token and the keys in it, and the database')
     .option('--pkcs11-module <file>', "the HSM's PKCS#11 library (default: SoftHSM, where it is installed)")
     .option('--pkcs11-token <label>', 'use this existing token instead of a new SoftHSM token')
+    .option('--pkcs11-serial <serial>', 'its serial number, where two carry that label')
     .option(
       '--pin-file <file>',
       'where the new PIN goes (default: next to the data folder, DIR.pin); with an existing token, where its PIN is',

@@ -2,18 +2,22 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, writeFileSync } 
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { SallyportError } from '../errors.ts';
+import { tokenArguments } from '../supervisor/installation.ts';
 import { runKeyholderProgram } from './keyholder-program.ts';
 import { moduleEnvironment } from './module-environment.ts';
 
 export interface TokenFlags {
   readonly pkcs11Module?: string;
   readonly pkcs11Token?: string;
+  readonly pkcs11Serial?: string;
 }
 
 export interface Token {
   /** Absolute path of the PKCS#11 library. */
   readonly module: string;
   readonly label: string;
+  /** Where another token carries that label too. */
+  readonly serial: string | null;
   /** True: made by us, in the data folder. */
   readonly own: boolean;
   readonly environment: Readonly<Record<string, string>>;
@@ -32,7 +36,7 @@ const SOFTHSM_PLACES = [
 /** How the children see the token's folder: through descriptor 4, so that no folder above it need be readable. */
 const TOKEN_FOLDER = '/proc/self/fd/4';
 
-/** Which token `init` was told to use. Throws hsm_module_missing. */
+/** Which token `init` was told to use. Throws hsm_module_missing, invalid_argument. */
 export function chooseToken(flags: TokenFlags): Token {
   const module = resolve(flags.pkcs11Module ?? SOFTHSM_PLACES.find((place) => existsSync(place)) ?? '');
   if (flags.pkcs11Module === undefined && !SOFTHSM_PLACES.includes(module)) {
@@ -47,8 +51,15 @@ export function chooseToken(flags: TokenFlags): Token {
       `There is no PKCS#11 library at ${module}: check --pkcs11-module.`,
     );
   }
-  if (flags.pkcs11Token === undefined) return { module, label: OWN_LABEL, own: true, environment: {} };
-  return { module, label: flags.pkcs11Token, own: false, environment: moduleEnvironment() };
+  const { pkcs11Token: label, pkcs11Serial: serial = null } = flags;
+  if (label === undefined) {
+    if (serial === null) return { module, label: OWN_LABEL, serial, own: true, environment: {} };
+    throw new SallyportError(
+      'invalid_argument',
+      'Name the label of the token with that serial number, with --pkcs11-token.',
+    );
+  }
+  return { module, label, serial, own: false, environment: moduleEnvironment() };
 }
 
 const Provisioned = z.object({
@@ -70,7 +81,14 @@ export async function provision(
   try {
     const answer = await runKeyholderProgram({
       program: 'provision',
-      args: ['--module', token.module, '--token', token.label, ...(token.own ? ['--create'] : [])],
+      args: [
+        ...tokenArguments({
+          pkcs11Module: token.module,
+          pkcs11Token: token.label,
+          pkcs11Serial: token.serial,
+        }),
+        ...(token.own ? ['--create'] : []),
+      ],
       environment: token.own ? { SOFTHSM2_CONF: `${TOKEN_FOLDER}/softhsm2.conf` } : token.environment,
       descriptors: [pin, 'ignore', opened],
     });

@@ -144,7 +144,7 @@ function findSlot(module: Module, place: Place): Found {
     throw new SallyportError('hsm_token_missing', message);
   }
   if (second) {
-    const message = `Two tokens carry the label ${place.token}: say which with its serial number.`;
+    const message = `Two tokens carry the label ${place.token}: say which with its serial number (--pkcs11-serial).`;
     throw new SallyportError('hsm_token_missing', message);
   }
   return first;

@@ -1,15 +1,16 @@
 import { join } from 'node:path';
 import { JOURNAL, journalPath, READ_ONLY } from './child.ts';
 import type { Birth } from './children.ts';
+import { tokenArguments } from './installation.ts';
 import type { ServeOptions } from './options.ts';
 
 /** What a child is started with, but its channel and who hears of its end. */
 type Provision = Omit<Birth, 'channel' | 'onGone'>;
 
 export function keyholderProvision({ installation, data, pinFile, keyholders }: ServeOptions): Provision {
-  const { pkcs11Module, pkcs11Token, ownToken, moduleEnvironment } = installation;
+  const { ownToken, moduleEnvironment } = installation;
   return {
-    args: [...['--module', pkcs11Module, '--token', pkcs11Token], ...(keyholders > 1 ? ['--shared'] : [])],
+    args: [...tokenArguments(installation), ...(keyholders > 1 ? ['--shared'] : [])],
     input: { path: pinFile, flags: READ_ONLY },
     dataFolder: ownToken ? join(data, 'token') : undefined,
     environment: ownToken ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' } : moduleEnvironment,

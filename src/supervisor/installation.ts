@@ -5,6 +5,8 @@ export const Installation = z.strictObject({
   format: z.literal(1),
   pkcs11Module: z.string(),
   pkcs11Token: z.string(),
+  /** Its serial number, where another token of the module carries the label too. */
+  pkcs11Serial: z.string().nullable().default(null),
   /** True: the token lies in the data folder's `token/`. False: it was given, with the environment it needs. */
   ownToken: z.boolean(),
   /** Variables that the given token's module needs (SOFTHSM2_CONF and the like); empty for our own token. */
@@ -17,3 +19,13 @@ export const Installation = z.strictObject({
   auditPublicKey: z.string(),
 });
 export type Installation = z.infer<typeof Installation>;
+
+/** How a program of the keyholder is told which token to use. */
+export function tokenArguments({
+  pkcs11Module,
+  pkcs11Token,
+  pkcs11Serial,
+}: Pick<Installation, 'pkcs11Module' | 'pkcs11Token' | 'pkcs11Serial'>): string[] {
+  const serial = pkcs11Serial === null ? [] : ['--slot-serial', pkcs11Serial];
+  return ['--module', pkcs11Module, '--token', pkcs11Token, ...serial];
+}

@@ -1,20 +1,17 @@
 import type { Channel } from '../channel/channel.ts';
 import {
-  AuthoritiesReply,
   type KeyholderInfo,
   KeysReply,
   type KeyType,
   RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
-import { allocateSecret } from '../secret-buffer.ts';
-import { ecdsaSignature } from './authorities/der.ts';
+import { AuthorityKeys } from './authorities/authority-keys.ts';
+import { copyOf } from './keyholders/copy.ts';
 import { malformed, unavailable } from './keyholders/keyholder.ts';
 import { Keyholders } from './keyholders/keyholders.ts';
 import type { HsmStatus } from './keyholders/status.ts';
-
-/** Hardware takes its time to make a key. */
-const MAKING_DEADLINE_MS = 60_000;
+import { MAKING_DEADLINE_MS } from './keyholders/verbs.ts';
 
 export interface WrappedKey {
   readonly wrapped: Buffer;
@@ -34,12 +31,15 @@ export interface BoundKey {
  */
 export class KeyholderClient {
   readonly #keyholders: Keyholders;
+  /** The keys of authorities that are kept in the HSM. */
+  readonly authorities: AuthorityKeys;
   /** Under way, by KEK. */
   readonly #unwrapping = new Map<string, Set<Promise<Buffer>>>();
 
   /** `kill`: ends the named keyholder, which hangs. `shared`: there are several, see Keyholders. */
   constructor(kill: (name: string, reason: string) => void, shared = false) {
     this.#keyholders = new Keyholders(kill, shared);
+    this.authorities = new AuthorityKeys(this.#keyholders);
   }
 
   /** Called when a keyholder has answered that its token, keys and login are there. */
@@ -132,33 +132,6 @@ export class KeyholderClient {
     return this.#keyholders.ask({ verb: 'sign' }, [message], (_header, parts) => copyOf(parts[0]));
   }
 
-  /** Makes the key of an authority in the HSM; its uncompressed point. Throws hsm_unavailable. */
-  makeAuthority(label: string): Promise<Buffer> {
-    const header = { verb: 'authority.make', label } as const;
-    return this.#keyholders.ask(header, [], (_header, parts) => copyOf(parts[0]), MAKING_DEADLINE_MS);
-  }
-
-  /** ECDSA P-256 with SHA-256 under that key, in DER. Throws hsm_unavailable, hsm_key_missing. */
-  signAsAuthority(label: string, message: Buffer): Promise<Buffer> {
-    return this.#keyholders.ask({ verb: 'authority.sign', label }, [message], (_header, parts) =>
-      ecdsaSignature(copyOf(parts[0])),
-    );
-  }
-
-  /** Throws hsm_unavailable. */
-  destroyAuthority(label: string): Promise<void> {
-    return this.#keyholders.ask({ verb: 'authority.destroy', label }, [], () => undefined);
-  }
-
-  /** Labels of the authorities' keys in the HSM. Throws hsm_unavailable. */
-  authorityLabels(): Promise<string[]> {
-    return this.#keyholders.ask(
-      { verb: 'authority.list' },
-      [],
-      (header) => AuthoritiesReply.parse(header).labels,
-    );
-  }
-
   /** Makes a credential's key in the HSM; its public half (SPKI, DER). Throws hsm_unavailable, hsm_mechanism_missing. */
   makeCredentialKey(label: string, type: KeyType): Promise<Buffer> {
     const header = { verb: 'key.make', label, type } as const;
@@ -224,12 +197,4 @@ export class KeyholderClient {
     if (!info) throw unavailable(problem ?? '');
     return info;
   }
-}
-
-/** A part lives only until its handler returns: this is what outlives it, in memory that can be wiped. */
-function copyOf(part: Buffer | undefined): Buffer {
-  if (!part) throw malformed();
-  const copy = allocateSecret(part.length);
-  part.copy(copy);
-  return copy;
 }

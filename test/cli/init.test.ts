@@ -13,7 +13,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { BIN, cli } from '../support/sallyport.ts';
+import { BIN, cli, serveFolder } from '../support/sallyport.ts';
+import { softHsmModule } from '../support/softhsm.ts';
+
+t.setTimeout(120_000);
 
 function folderFor(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-test-'));
@@ -132,4 +135,33 @@ t.test('a token that is there can be used, with its PIN from a file or a descrip
     pkcs11Token: 'second',
     pinFile: null,
   });
+});
+
+t.test('of two tokens with one label the serial number says which', async (t) => {
+  const folder = folderFor(t);
+  const conf = join(folder, 'softhsm2.conf');
+  mkdirSync(join(folder, 'tokens'));
+  writeFileSync(conf, `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\n`);
+  writeFileSync(join(folder, 'pin'), '123456');
+  const env = { SOFTHSM2_CONF: conf };
+  for (let made = 0; made < 2; made++) {
+    const flags = ['--init-token', '--free', '--label', 'twin', '--so-pin', '5678', '--pin', '123456'];
+    const { status, stderr } = spawnSync('softhsm2-util', flags, { env: { ...process.env, ...env } });
+    t.equal(status, 0, String(stderr));
+  }
+  const checked = (await cli(['--json', 'hsm', 'check', '--pkcs11-module', softHsmModule()], { env })).json();
+  const [, second]: { serial: string }[] = Object(checked).tokens;
+  if (!second) throw new Error(JSON.stringify(checked));
+  const data = join(folder, 'data');
+  const init = ['init', '--data', data, '--pkcs11-token', 'twin', '--pin-file', join(folder, 'pin')];
+  t.match(await cli(init, { env }), { code: 1, stderr: /Two tokens carry the label twin[^\n]+\n$/ });
+  t.match(await cli([...init, '--pkcs11-serial', second.serial], { env }), { code: 0 });
+  t.match(JSON.parse(readFileSync(join(data, 'sallyport.json'), 'utf8')), { pkcs11Serial: second.serial });
+  const serving = await serveFolder(data, join(folder, 'pin'), { flags: ['--workers', '1'], env });
+  t.match(await serving.json(['hsm', 'status']), { state: 'ok', info: { serial: second.serial } });
+  await serving.remove();
+  const alone = await cli(['init', '--data', join(folder, 'other'), '--pkcs11-serial', second.serial], {
+    env,
+  });
+  t.match(alone, { code: 1, stderr: /--pkcs11-token[^\n]+\[invalid_argument\]\n$/ });
 });

@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import { SallyportError } from '../../errors.ts';
+import { onceHeard } from '../first-flight.ts';
 import { problemResponse } from '../problem.ts';
 import type { Worker } from '../worker.ts';
 import { Approach } from './approach.ts';
@@ -13,6 +14,8 @@ export class Gate {
   readonly worker: Worker;
   readonly #approaches = new Set<Approach>();
   #strangers = 0;
+  /** Those that have not said a word, and until when they have to. */
+  readonly #silent = new Map<net.Socket, number>();
 
   constructor(worker: Worker) {
     this.worker = worker;
@@ -21,9 +24,24 @@ export class Gate {
   }
 
   accept(socket: net.Socket): void {
-    if (this.#strangers >= this.worker.settings.limits.strangers) return this.#turnAway(socket);
+    if (this.#isFull) return this.#turnAway(socket);
     this.#strangers++;
     this.#approaches.add(new Approach(this, socket));
+  }
+
+  /** The same for what `made` makes of a connection; not before its first bytes, which is to have its time for them. */
+  acceptOnceHeard(raw: net.Socket, made: () => net.Socket): void {
+    if (this.#isFull) return this.#turnAway(made());
+    this.#silent.set(raw, performance.now() + this.worker.settings.limits.headTimeoutMs);
+    raw.once('close', () => this.#silent.delete(raw));
+    onceHeard(raw, () => {
+      this.#silent.delete(raw);
+      this.accept(made());
+    });
+  }
+
+  get #isFull(): boolean {
+    return this.#strangers + this.#silent.size >= this.worker.settings.limits.strangers;
   }
 
   /** The connection's agent has said who it is, or it is refused. */
@@ -54,5 +72,10 @@ export class Gate {
   #sweep(): void {
     const now = performance.now();
     for (const approach of this.#approaches) approach.checkDeadline(now);
+    for (const [socket, deadline] of this.#silent) {
+      if (now < deadline) continue;
+      this.worker.metrics.limit('slow_approach');
+      socket.destroy();
+    }
   }
 }

@@ -30,8 +30,9 @@ export async function listen(worker: Worker, identity: ListenerIdentity | undefi
 function secure(raw: net.Socket, { context }: ListenerIdentity, gate: Gate): void {
   raw.on('error', () => raw.destroy());
   if (!context) return void raw.destroy();
-  gate.accept(
-    new tls.TLSSocket(raw, { isServer: true, secureContext: context, ALPNProtocols: ['http/1.1'] }),
+  gate.acceptOnceHeard(
+    raw,
+    () => new tls.TLSSocket(raw, { isServer: true, secureContext: context, ALPNProtocols: ['http/1.1'] }),
   );
 }
 

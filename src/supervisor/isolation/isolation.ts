@@ -52,8 +52,8 @@ const NODE_FLAGS: readonly string[] = [
 
 /**
  * In MiB. Little that a worker makes lives long, so that V8's young generation need not be large: with its own limit
- * (16 here) a worker that carries large bodies holds 60 MB more that is dead already, and a request costs as much
- * processor time (measured, bench/README.md).
+ * (16 here) a worker that carries large bodies holds 60 MB more that is dead already. What a request costs did not differ
+ * measurably (bench/README.md); with 1, it did.
  */
 export const WORKER_SEMI_SPACE = '--max-semi-space-size=2';
 

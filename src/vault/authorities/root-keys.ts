@@ -30,8 +30,8 @@ export class RootKeys {
   async create(owner: RootOwner): Promise<StoredRoot> {
     if (this.#where === 'hsm') {
       const label = labelOf(owner);
-      const point = await this.#keyholder.makeAuthority(label);
-      const sign = (message: Buffer) => this.#keyholder.signAsAuthority(label, message);
+      const point = await this.#keyholder.authorities.make(label);
+      const sign = (message: Buffer) => this.#keyholder.authorities.sign(label, message);
       return { owner, certificate: await certifyRoot(owner, point, sign), key: null };
     }
     const { certificate, privateKey } = createRoot(owner);
@@ -52,7 +52,7 @@ export class RootKeys {
   }
 
   async #sign({ owner, certificate, key }: StoredRoot, message: Buffer): Promise<Buffer> {
-    if (!key) return this.#keyholder.signAsAuthority(labelOf(owner), message);
+    if (!key) return this.#keyholder.authorities.sign(labelOf(owner), message);
     const privateKey = await openEnvelope(this.#keyholder, rootKeyBinding(owner.id, certificate), key);
     try {
       return signWith(privateKey, message);
@@ -63,7 +63,7 @@ export class RootKeys {
 
   /** Destroys the key of a root that is stored no longer, where it was in the HSM. Throws hsm_unavailable. */
   async destroy({ owner, key }: StoredRoot): Promise<void> {
-    if (!key) await this.#keyholder.destroyAuthority(labelOf(owner));
+    if (!key) await this.#keyholder.authorities.destroy(labelOf(owner));
   }
 
   /**
@@ -72,8 +72,8 @@ export class RootKeys {
    */
   async keepOnly(roots: Iterable<StoredRoot>): Promise<void> {
     const kept = new Set([...roots].filter(({ key }) => !key).map(({ owner }) => labelOf(owner)));
-    for (const label of await this.#keyholder.authorityLabels()) {
-      if (!kept.has(label)) await this.#keyholder.destroyAuthority(label);
+    for (const label of await this.#keyholder.authorities.labels()) {
+      if (!kept.has(label)) await this.#keyholder.authorities.destroy(label);
     }
   }
 }

@@ -19,3 +19,6 @@ export const OF_ONE: ReadonlySet<Verb> = new Set([
 
 /** Verbs that make keys, which takes hardware a while. */
 export const MAKING: ReadonlySet<Verb> = new Set(['rotate', 'authority.make', 'key.make'] as const);
+
+/** Hardware takes its time to make a key. */
+export const MAKING_DEADLINE_MS = 60_000;

@@ -8,7 +8,7 @@ import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { answerOf, connectHttp2 } from '../../support/h2-agent.ts';
 import { FLAG, frame, literals, TYPE } from '../../support/h2-frames.ts';
 import { Http2Server } from '../../support/h2-server.ts';
-import { startTlsServer } from '../../support/tls-server.ts';
+import { portOf, startTlsServer } from '../../support/tls-server.ts';
 import { Wire } from '../../support/wire.ts';
 import { TestWorker } from '../../support/worker.ts';
 
@@ -18,7 +18,7 @@ const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r
 const get = (host: string, path = '/'): string => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
 
 const ca = makeCa();
-const certificate = makeServerCert(ca, ['a.test', 'framed.test', 'old.test']);
+const certificate = makeServerCert(ca, ['a.test', 'framed.test', 'old.test', 'both.test']);
 const server = await Http2Server.start(certificate, { maxConcurrentStreams: 10 });
 /** One that speaks HTTP/2 in frames that the test writes: what it does after the head of an answer. */
 let afterHead: (socket: tls.TLSSocket) => void = () => {};
@@ -37,18 +37,31 @@ const framed = await startTlsServer(
   { ALPNProtocols: ['h2'] },
 );
 const old = await startTlsServer(certificate);
+/** One that speaks both, and says which it was asked in. */
+const both = http2.createSecureServer({ ...certificate, allowHTTP1: true }, (request, response) => {
+  response.end(request.httpVersion);
+});
+both.listen(0, '127.0.0.1');
+await once(both, 'listening');
 const worker = await TestWorker.start({
-  upstreams: { 'a.test:443': server.port, 'framed.test:443': framed.port, 'old.test:443': old.port },
+  upstreams: {
+    'a.test:443': server.port,
+    'framed.test:443': framed.port,
+    'old.test:443': old.port,
+    'both.test:443': portOf(both),
+  },
   upstreamCa: ca.cert,
   rules: [
     { host: 'a.test', http2: true },
     { host: 'framed.test', http2: true },
     { host: 'old.test', http2: true },
+    { host: 'both.test' },
   ],
   secrets: { 'credential-1': { token: SECRET } },
 });
 t.teardown(async () => {
   await worker.stop();
+  both.close();
   await Promise.all([server.close(), framed.close(), old.close()]);
 });
 
@@ -179,6 +192,17 @@ t.test('HTTP/2 on both ways: side by side, resets, flow control', async (t) => {
   source.stream.end();
   await once(down, 'end');
   t.equal(got, written);
+  session.destroy();
+});
+
+t.test('a server that speaks both is asked in HTTP/1.1, where secrets stay bytes', async (t) => {
+  const wire = await agent('both.test');
+  wire.send(get('both.test'));
+  t.match(await wire.readTo('\r\n\r\n1.1'), /\r\n\r\n1\.1$/, 'for an agent of HTTP/1.1');
+  wire.socket.destroy();
+  const session = await connectHttp2(worker, 'both.test');
+  const { body } = await answerOf(session.request({ ':path': '/', ':authority': 'both.test' }));
+  t.equal(body, '1.1', 'and of HTTP/2');
   session.destroy();
 });
 

@@ -7,6 +7,7 @@ import { SallyportError } from '../../../src/errors.ts';
 import { base64url } from '../../../src/vault/exchange/base64url.ts';
 import { signJwt } from '../../../src/vault/exchange/jwt.ts';
 import { pemKey, readServiceAccount, unescapedPem } from '../../../src/vault/exchange/private-key.ts';
+import { refusal } from '../../../src/vault/exchange/refusal.ts';
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 
@@ -114,4 +115,20 @@ t.test('no value of a field leads the credential to another server', async () =>
     }),
     { numRuns: 3_000 },
   );
+});
+
+t.test('a refusal says what the owner has to do', async (t) => {
+  const cases = [
+    ['grant', 'invalid_grant', /has expired or was revoked there.*authorize it anew/],
+    ['jwt-bearer', 'invalid_grant', /key is not registered.*clock/],
+    ['grant', 'invalid_client', /is not accepted there.*set it again/],
+    ['grant', 'invalid_scope', /correct the scopes/],
+    ['login', null, /\(status 403\).*not accepted/],
+  ] as const;
+  for (const [kind, error, message] of cases) {
+    const { code, message: said } = refusal('acme', kind, { status: 403, error });
+    t.equal(code, 'exchange_refused');
+    t.match(said, message);
+    t.match(said, /^acme gives no token \([^)]+\), so nothing was sent: [^\n]+\.$/);
+  }
 });

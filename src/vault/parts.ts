@@ -1,0 +1,134 @@
+import type { z } from 'zod';
+import type { JournalWriter } from '../audit/journal.ts';
+import type { ExchangeRequest } from '../channel/messages/exchanger.ts';
+import type { VaultStart } from '../channel/messages/supervisor.ts';
+import type { Store } from '../store/open.ts';
+import { rootsOf } from './agents/roots.ts';
+import { Sessions } from './agents/sessions.ts';
+import { Ledger } from './audit/ledger.ts';
+import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { RootKeys } from './authorities/root-keys.ts';
+import { Changes } from './changes.ts';
+import { Complaints } from './complaints.ts';
+import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
+import { Asking } from './exchange/asking.ts';
+import { Exchangers } from './exchange/exchangers.ts';
+import { AccessTokens, keyOf } from './exchange/tokens.ts';
+import { IntegrityGuard } from './integrity/guard.ts';
+import { KeyholderClient } from './keyholder.ts';
+import { Loading } from './policy/loading.ts';
+import { Policy } from './policy/policy.ts';
+import type { SupervisorClient } from './supervisor.ts';
+import { Desk } from './workers/desk.ts';
+import { Fleet } from './workers/fleet.ts';
+import { Issuers } from './workers/issuers.ts';
+import { SnapshotCompiler } from './workers/snapshot.ts';
+
+type Start = z.infer<typeof VaultStart>;
+
+/** What a vault is given when it starts. */
+export interface Given {
+  readonly start: Start;
+  readonly version: string;
+  readonly store: Store;
+  readonly journal: JournalWriter;
+  readonly supervisor: SupervisorClient;
+  /** What `start.secrets` names, which are this vault's from now on. */
+  readonly secrets: readonly Buffer[];
+}
+
+export type Parts = ReturnType<typeof assemble>;
+
+/** Puts the vault's parts together. Nothing runs yet. */
+export function assemble({ start, version, store, journal, supervisor, secrets }: Given) {
+  const complaints = new Complaints();
+  const sessions = new Sessions();
+  const kill = async (name: string, reason: string): Promise<void> => {
+    await supervisor.kill(name, reason);
+    await ledger.record('process', 'kill', name, { reason });
+  };
+  const publish = async (): Promise<void> => {
+    await fleet.publish();
+    const { state } = policy;
+    issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
+  };
+  const keyholder = new KeyholderClient(
+    (name, reason) => complaints.attempt(kill(name, reason)),
+    start.keyholders > 1,
+  );
+  const policy = new Policy(store, keyholder);
+  const ledger = new Ledger(journal, keyholder);
+  const compiler = new SnapshotCompiler(policy, sessions);
+  const rootKeys = new RootKeys(keyholder, start.authorityKeys);
+  const issuers = new Issuers(rootKeys);
+  const fleet = new Fleet(
+    policy,
+    compiler,
+    { settings: start.worker, secrets, named: start.secrets },
+    { kill, ready: (name) => supervisor.workerReady(name) },
+  );
+  const guard = new IntegrityGuard(policy, ledger, publish);
+  const changes = new Changes(
+    policy,
+    ledger,
+    publish,
+    () => guard.recheck(),
+    (credentials) => destroyKeysOf(keyholder, policy.state, credentials),
+  );
+  const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
+  const proxyAuthority = new ProxyAuthority(policy, changes, keyholder, names);
+  const exchangers = new Exchangers({
+    start: () => supervisor.startExchanger(),
+    kill,
+    settings: exchangerSettings(start.worker),
+    secrets: start.secrets.flatMap((name, index) => {
+      const value = secrets[index];
+      return name === 'upstreamProxyPassword' && value ? [{ name, value }] : [];
+    }),
+  });
+  const tokens = new AccessTokens({
+    keyholder,
+    asking: new Asking(policy, keyholder, exchangers),
+    changes,
+    ledger,
+  });
+  const { leavesPerMinute } = start.worker.limits;
+  const lent = { policy, compiler, keyholder, issuers, proxyAuthority, ledger, tokens, leavesPerMinute };
+  const desk = new Desk(lent);
+  const loading = new Loading({
+    policy,
+    changes,
+    keyholder,
+    guard,
+    complaints,
+    loaded: () => {
+      // Not before: a start that fails writes nothing.
+      const { previousJournal: previous } = start;
+      if (previous) complaints.attempt(ledger.head(previous.file, previous));
+      fleet.startEarly();
+    },
+    inTurn: async () => {
+      const { state } = policy;
+      await rootKeys.keepOnly(state.agents().flatMap(rootsOf));
+      await destroyUnreferenced(keyholder, state);
+    },
+    sound: () => proxyAuthority.ensure(),
+  });
+  const { keepVersions } = start;
+  const given = { start, version, keepVersions, store, supervisor };
+  const held = { keyholder, policy, ledger, compiler, sessions, rootKeys, fleet, guard, changes };
+  return { ...given, ...held, exchangers, desk, loading, complaints };
+}
+
+/** What of the workers' settings holds for whoever asks token endpoints. */
+function exchangerSettings({
+  upstreamCa,
+  systemCa,
+  upstreamResolve,
+  upstreamAllow,
+  upstreamProxy,
+  ownListeners,
+}: Start['worker']): ExchangeRequest['settings'] {
+  return { upstreamCa, systemCa, upstreamResolve, upstreamAllow, upstreamProxy, ownListeners };
+}
