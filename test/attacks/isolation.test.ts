@@ -1,9 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { CapturedWorker } from '../support/captured-worker.ts';
+import { CapturedWorker, copyProgram } from '../support/captured-worker.ts';
 import { isAlive } from '../support/processes.ts';
 import { startSallyport } from '../support/sallyport.ts';
 import { asks } from './captured-asks.ts';
@@ -18,6 +18,12 @@ const ROOT = process.getuid?.() === 0;
 /** Where root runs this, somebody without any right runs what needs none. */
 const NOBODY = 60_899;
 const SOURCE = fileURLToPath(new URL('attack.c', import.meta.url));
+
+const program = copyProgram();
+t.teardown(() => rmSync(program, { recursive: true, force: true }));
+const attack = join(program, 'src', 'attack');
+execFileSync('cc', ['-O1', '-o', attack, SOURCE]);
+chmodSync(attack, 0o755);
 
 interface Status {
   readonly isolation: string;
@@ -34,9 +40,8 @@ for (const { isolation, uid } of [
     (isolation === 'bubblewrap' && !bubblewrapWorks(uid) && 'bwrap cannot here');
   const by = isolation === 'bubblewrap' && ROOT ? `, by ${uid === undefined ? 'root' : 'nobody'}` : '';
   t.test(`isolated by ${isolation}${by}`, { skip: impossible }, async (t) => {
-    const worker = await CapturedWorker.prepare();
+    const worker = await CapturedWorker.prepare(program);
     t.teardown(() => worker.remove());
-    const attack = compileAttack(worker);
     const sallyport = await startSallyport({
       flags: ['--workers', '2', '--isolation', isolation],
       bin: worker.bin,
@@ -69,9 +74,8 @@ for (const { isolation, uid } of [
 }
 
 t.test('with nothing but an unreadable copy of node, no memory is within reach', async (t) => {
-  const worker = await CapturedWorker.prepare();
+  const worker = await CapturedWorker.prepare(program);
   t.teardown(() => worker.remove());
-  const attack = compileAttack(worker);
   const sallyport = await startSallyport({
     flags: ['--workers', '2', '--isolation', 'copy'],
     bin: worker.bin,
@@ -85,13 +89,6 @@ t.test('with nothing but an unreadable copy of node, no memory is within reach',
   t.same(others.map(({ kind }) => kind).sort(), ['keyholder', 'vault', 'worker']);
   await memory(t, worker, attack, others);
 });
-
-function compileAttack(worker: CapturedWorker): string {
-  const attack = join(worker.folder, 'src', 'attack');
-  execFileSync('cc', ['-O1', '-o', attack, SOURCE]);
-  chmodSync(attack, 0o755);
-  return attack;
-}
 
 function bubblewrapWorks(uid: number | undefined): boolean {
   const options = uid === undefined ? {} : { uid, gid: uid };

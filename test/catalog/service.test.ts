@@ -94,6 +94,10 @@ t.test('a refusal names the service, the key and the fault', async (t) => {
     [withHost({ pattern: '{where}' }), /hosts\[0\]\.pattern: \{where\} is not a declared field/],
     [{ ...withHost({ pattern: '{token}' }), fields }, /hosts\[0\]\.pattern: \{token\} is not/],
     [{ ...withHost({ pattern: '{maybe}' }), fields }, /hosts\[0\]\.pattern: \{maybe\} is not/],
+    [
+      withInject({ in: 'sign', algorithm: 'AWS4-HMAC-SHA256' }),
+      /auth\.inject\[0\]\.algorithm: a signature needs the fields access_key_id/,
+    ],
     [withHost({ pattern: 'api.acme.example', path_prefix: 'v1/' }), /hosts\[0\]\.path_prefix/],
     [withHost({ pattern: 'api.acme.example', path_prefix: '/a/../b' }), /hosts\[0\]\.path_prefix/],
     [withHost({ pattern: 'api.acme.example', path_prefix: '/a//b' }), /hosts\[0\]\.path_prefix/],

@@ -2,9 +2,10 @@ import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import t from 'tap';
 import { KeyholderInfo, type KeyType } from '../../src/channel/messages/keyholder.ts';
+import { makeCredentialKey, signWithCredentialKey } from '../../src/keyholder/credential-keys.ts';
 import { find } from '../../src/keyholder/find.ts';
 import { generateEcPair } from '../../src/keyholder/generate.ts';
-import { loadModule, openToken } from '../../src/keyholder/token.ts';
+import { loadModule, openToken, proveKeys } from '../../src/keyholder/token.ts';
 import { makeToken, startKeyholder, useHere } from '../support/softhsm.ts';
 import { ask, bytesOf, codeOf } from './ask.ts';
 import { withDescriptor } from './descriptor.ts';
@@ -94,4 +95,18 @@ t.test('a public half that somebody has put in the place of the own one is not s
   token.close();
   t.equal(await codeOf(ask(keyholder, { verb: 'key.public', label })), 'hsm_refused');
   t.ok(verifies(spki, await sign(label)), 'the private half is the own one');
+});
+
+t.test('a token without RSA signatures makes no key that could not sign', async (t) => {
+  useHere(hsm, 'slots.mechanisms = -CKM_MD5,CKM_RSA_PKCS\n'); // the first after the minus is passed over
+  const place = { module: hsm.module, token: hsm.label, serial: undefined };
+  const token = proveKeys(
+    withDescriptor(hsm.pinFile, (pin) => openToken(loadModule(hsm.module), place, pin)),
+  );
+  t.teardown(() => token.close());
+  const label = newLabel();
+  t.throws(() => makeCredentialKey(token, label, 'rsa-2048'), { code: 'hsm_mechanism_missing' });
+  t.same(find(token, pkcs11.CKO_PRIVATE_KEY, label), []);
+  t.equal(makeCredentialKey(token, label, 'p-256').length, 91, 'SPKI of P-256');
+  t.equal(signWithCredentialKey(token, label, message).length, 64);
 });

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,16 +35,8 @@ export class CapturedWorker {
     server.on('connection', (socket) => void this.#accept(socket));
   }
 
-  /** The copy lies where every user can reach it: a checkout may lie below closed folders. Remove it at the end. */
-  static async prepare(): Promise<CapturedWorker> {
-    const folder = mkdtempSync(join(tmpdir(), 'sallyport-captured-'));
-    chmodSync(folder, 0o755);
-    for (const name of ['src', 'certs', 'package.json'])
-      cpSync(join(CHECKOUT, name), join(folder, name), { recursive: true });
-    const modules = join(CHECKOUT, 'node_modules');
-    const linked = spawnSync('cp', ['-al', modules, folder], { stdio: 'ignore' }); // no bytes are copied
-    if (linked.status !== 0) execFileSync('cp', ['-a', modules, folder]); // another file system
-    cpSync(STAND_IN, join(folder, 'src/proxy/main.ts'));
+  /** Captures the worker of a program that `copyProgram` made; one at a time. Remove it at the end. */
+  static async prepare(folder: string): Promise<CapturedWorker> {
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     writeFileSync(join(folder, 'src/captor.json'), JSON.stringify({ port: portOf(server) }));
@@ -67,7 +59,6 @@ export class CapturedWorker {
 
   remove(): void {
     this.#server.close();
-    rmSync(this.folder, { recursive: true, force: true });
   }
 
   /** The first byte says which of its two connections it is. */
@@ -91,4 +82,17 @@ export class CapturedWorker {
     socket.resume();
     this.#commands.resolve(socket);
   }
+}
+
+/** A copy of the program with the stand-in, where every user can reach it: a checkout may lie below closed folders. */
+export function copyProgram(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-captured-'));
+  chmodSync(folder, 0o755);
+  for (const name of ['src', 'certs', 'package.json'])
+    cpSync(join(CHECKOUT, name), join(folder, name), { recursive: true });
+  const modules = join(CHECKOUT, 'node_modules');
+  const linked = spawnSync('cp', ['-al', modules, folder], { stdio: 'ignore' }); // no bytes are copied
+  if (linked.status !== 0) execFileSync('cp', ['-a', modules, folder]); // another file system
+  cpSync(STAND_IN, join(folder, 'src/proxy/main.ts'));
+  return folder;
 }

@@ -2,33 +2,21 @@ import type { Buffer } from 'node:buffer';
 import type { Rule } from '../../channel/messages/policy.ts';
 import type { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
+import { timedOut } from '../relay/faults.ts';
 import { Relay } from '../relay/relay.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import { webSocketAccept } from '../websocket/handshake.ts';
 import { writeAndWipe } from '../write-once.ts';
 import type { AgentSide } from './agent-side.ts';
+import type { Carried } from './carried.ts';
 import { isRepeatable, outgoingHead, scrubTargets } from './outgoing.ts';
 import type { Preparation } from './preparation.ts';
 import type { RequestBody } from './request-body.ts';
 import { outgoingInjection } from './signing.ts';
 
-/** Whose request is carried. */
-export interface Carried {
-  readonly tunnel: AgentSide;
-  readonly head: RequestHead;
-  /** Undefined where the request has none. */
-  readonly body: RequestBody | undefined;
-  /** Whether the request's body is not whole yet. */
-  readonly wantsBody: boolean;
-  /** Whether the agent's connection can take another request after this one, as far as is known now. */
-  readonly persistent: boolean;
-  /** The server has switched protocols: all that the agent sends now belongs to the body. */
-  switchBody(): void;
-  /** Answers with a problem. */
-  fail(error: SallyportError): void;
-  finish(status: number | null, error: string | null, then: () => void): void;
-}
+/** Between the agent's end of a WebSocket and that of its server. */
+const LAST_WORDS_MS = 2_000;
 
 /** A request that has been forwarded: its body goes one way, the answer, through a Relay, comes the other. */
 export class Carriage {
@@ -42,6 +30,9 @@ export class Carriage {
   #relay: Relay | undefined;
   /** The server's time from the request's end to the answer's head. */
   #responseMs = 0;
+  /** When its answer is to have begun, or the last of a WebSocket to have come. */
+  #deadline = Number.POSITIVE_INFINITY;
+  #switched = false;
   #bytesUp = 0;
 
   constructor(of: Carried, preparation: Preparation) {
@@ -96,7 +87,7 @@ export class Carriage {
     const relay = this.#relay;
     if (!relay || relay.started) return;
     const now = performance.now();
-    relay.awaitAnswer(now + this.#responseMs);
+    this.#deadline = now + this.#responseMs;
     this.#of.body?.moved(now);
   }
 
@@ -132,13 +123,20 @@ export class Carriage {
     this.#relay?.agentDrained();
   }
 
-  /** The agent sends no more, where protocols are switched: the server is told. False where it waits for nothing. */
+  /** The agent sends no more: the server is told, and has a moment to say its last. False unless protocols are switched. */
   endSwitched(): boolean {
-    return this.#relay?.endSwitched() ?? false;
+    if (!this.#switched) return false;
+    this.#preparation.supply.upstream?.socket.end();
+    this.#deadline = performance.now() + LAST_WORDS_MS;
+    return true;
   }
 
   checkDeadline(now: number): void {
-    this.#relay?.checkDeadline(now);
+    if (now < this.#deadline) return;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    if (this.#switched) return this.tunnel.destroy();
+    this.tunnel.worker.metrics.limit('slow_answer');
+    this.#relay?.fail(timedOut());
   }
 
   /** Ends it with that error, in whatever state the answer is; false where there is none to come. */
@@ -165,16 +163,20 @@ export class Carriage {
     const repeatable = (unprocessed || isRepeatable(this.head.method)) && !this.#of.body?.begun;
     if (!repeatable || !this.#preparation.retry(unprocessed)) return false;
     this.#relay = undefined;
+    this.#deadline = Number.POSITIVE_INFINITY;
     if (this.#of.wantsBody) this.tunnel.pauseAgent(); // until it can be forwarded again
     return true;
   }
 
   /** The final answer's head is here: from now on only the peers decide how long it takes. */
   responseStarted(): void {
+    this.#deadline = Number.POSITIVE_INFINITY;
     this.#of.body?.rest();
   }
 
+  /** The server has switched protocols: all that the agent sends now goes on as it is. */
   switched(): void {
+    this.#switched = true;
     this.#of.switchBody();
   }
 

@@ -14,14 +14,12 @@ import { WebSocketFrames } from '../websocket/frames.ts';
 import { isSwitch, switchedHead } from '../websocket/handshake.ts';
 import { Unframed } from '../websocket/unframed.ts';
 import { AnswerBody, type PassesOn } from './answer-body.ts';
-import { closedEarly, refused, timedOut, unasked } from './faults.ts';
+import { closedEarly, refused, unasked } from './faults.ts';
 import { strip, withClose } from './response-head.ts';
 
 const RESPONSE_LIMITS = { headBytes: 256 * 1024, headFields: 500, targetBytes: 0 };
 /** RFC 9110, 15.2 sets no bound; a server that never comes to its answer must not hold us. */
 const MAX_INTERIM = 16;
-/** Between the agent's end of a WebSocket and that of its server. */
-const LAST_WORDS_MS = 2_000;
 
 /**
  * The way back: reads the upstream's answer, overwrites the credential in it, takes out what concerns the upstream
@@ -45,8 +43,6 @@ export class Relay implements UpstreamHandler, PassesOn {
   #body: AnswerBody | undefined;
   #interim = 0;
   #over = false;
-  #switched = false;
-  #deadline = Number.POSITIVE_INFINITY;
   started = false;
   bytesDown = 0;
 
@@ -110,27 +106,6 @@ export class Relay implements UpstreamHandler, PassesOn {
     if (!this.#over) this.#upstream.socket.resume();
   }
 
-  /** The server has until then to begin its answer (as of performance.now()). */
-  awaitAnswer(until: number): void {
-    this.#deadline = until;
-  }
-
-  checkDeadline(now: number): void {
-    if (this.#over || now < this.#deadline) return;
-    this.#deadline = Number.POSITIVE_INFINITY;
-    if (this.#switched) return this.#tunnel.destroy();
-    this.#tunnel.worker.metrics.limit('slow_answer');
-    this.fail(timedOut());
-  }
-
-  /** The agent sends no more: the server is told, and has a moment to say its last. False unless protocols are switched. */
-  endSwitched(): boolean {
-    if (!this.#switched) return false;
-    this.#upstream.socket.end();
-    this.#deadline = performance.now() + LAST_WORDS_MS;
-    return true;
-  }
-
   destroy(): void {
     this.#over = true;
     this.#scrubber.destroy();
@@ -171,7 +146,6 @@ export class Relay implements UpstreamHandler, PassesOn {
     const frames = searched ? new WebSocketFrames() : new Unframed();
     this.#body = new AnswerBody(frames, this.#scrubber, false, this);
     this.#persistent = false;
-    this.#switched = true;
     this.#start();
     this.#scrubber.scrubHead(head.bytes);
     this.passOn(switchedHead(head.bytes.subarray(strip(head))));
@@ -182,7 +156,6 @@ export class Relay implements UpstreamHandler, PassesOn {
   /** The final answer's head is here: from now on only the peers decide how long it takes. */
   #start(): void {
     this.started = true;
-    this.#deadline = Number.POSITIVE_INFINITY;
     this.#carriage.responseStarted();
   }
 

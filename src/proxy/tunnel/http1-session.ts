@@ -10,13 +10,9 @@ import type { Worker } from '../worker.ts';
 import { writeTaken } from '../write-once.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { Place, PlaceOf } from './place.ts';
+import { probe } from './probe.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
-
-/** An agent that ended its side is looked for: the first write to one that has gone brings a reset, the next fails. */
-const PROBES = 3;
-const PROBE_MS = 35;
-const PROCESSING = Buffer.from('HTTP/1.1 102 Processing\r\n\r\n', 'latin1');
 
 /** A tunnel whose agent speaks HTTP/1.1: requests read one after another, each an Exchange, answered in order. */
 export class Http1Session implements Session, AgentSide {
@@ -180,19 +176,10 @@ export class Http1Session implements Session, AgentSide {
     const { answering, wantsBody } = this.#exchange;
     if (this.#closeNotify.announced && this.#exchange.endSwitched()) return;
     if (answering || wantsBody || !this.#closeNotify.announced) return this.#tunnel.destroy();
-    this.#probe(PROBES);
-  }
-
-  /** Many clients say that they send no more when they go for good: nothing but an answer tells, if only a 102. */
-  #probe(times: number): void {
-    if (times === 0) return;
-    // One after another: of two timers that a busy machine runs late, both would write before the reset is there.
-    setTimeout(() => {
-      const exchange = this.#exchange;
-      if (!exchange || exchange.answering || exchange.head.minor === 0) return;
-      this.write(PROCESSING);
-      this.#probe(times - 1);
-    }, PROBE_MS);
+    probe(
+      () => this.#exchange !== undefined && !this.#exchange.answering && this.#exchange.head.minor === 1,
+      (bytes) => this.write(bytes),
+    );
   }
 
   checkDeadlines(now: number): void {

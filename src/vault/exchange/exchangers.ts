@@ -37,9 +37,11 @@ export interface ExchangersOptions {
 /** Processes at a time: each is a Node of its own, and an agent with many grants could ask for many. */
 const AT_ONCE = 8;
 const MAX_WAITING = 256;
-/** For the exchanger's whole work, and until it is thought to hang. */
+/** For its turn. */
+const TURN_MS = 4_000;
+/** For the exchanger's whole work; and, with the time that a busy machine takes to start it, until it is thought to hang. */
 const EXCHANGE_MS = 6_000;
-const ANSWER_MS = 7_000;
+const ANSWER_MS = 9_000;
 
 /** The short-lived processes that speak to token endpoints: one for each exchange. */
 export class Exchangers {
@@ -88,8 +90,18 @@ export class Exchangers {
       this.#running += 1;
       return;
     }
-    if (this.#waiting.length >= MAX_WAITING) throw failed('too many tokens are asked for at once');
-    await new Promise<void>((resolve) => this.#waiting.push(resolve)); // the turn is handed over, still counted
+    if (this.#waiting.length >= MAX_WAITING) throw busy();
+    await new Promise<void>((resolve, reject) => {
+      const go = (): void => {
+        clearTimeout(timer);
+        resolve(); // the turn is handed over, still counted
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(go), 1);
+        reject(busy());
+      }, TURN_MS);
+      this.#waiting.push(go);
+    });
   }
 
   async #ask(
@@ -136,6 +148,10 @@ function copyOf(part: Buffer): Buffer {
   const copy = allocateSecret(part.length);
   part.copy(copy);
   return copy;
+}
+
+function busy(): SallyportError {
+  return failed('too many tokens are asked for at once');
 }
 
 function failed(why: string, cause?: unknown): SallyportError {

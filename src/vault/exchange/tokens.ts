@@ -78,7 +78,10 @@ export class AccessTokens {
     const key = keyOf(subject.credential.id, subject.version.version);
     const binding = tokenBinding(subject);
     let kept = this.#fresh(key, binding);
-    if (refused && kept && Date.now() >= kept.doubtedAt) kept = undefined;
+    if (refused && kept && Date.now() >= kept.doubtedAt) {
+      await this.#make(key, binding, subject).catch(keptInstead);
+      kept = this.#fresh(key, binding);
+    }
     if (kept && Date.now() >= kept.renewAt) {
       // The one at hand still serves; what fails now is tried again, and told once it is needed.
       this.#make(key, binding, subject).catch(() => {});
@@ -182,6 +185,11 @@ export class AccessTokens {
       unusableAt: madeAt + life - Math.min(MARGIN_MS, life * MARGIN_OF_LIFE),
     });
   }
+}
+
+/** A 401 may have had other reasons: while the token endpoint cannot be used, the old token is as good as it was. */
+function keptInstead(error: unknown): void {
+  if (!(error instanceof SallyportError) || error.code !== 'exchange_failed') throw error;
 }
 
 function released(value: Buffer, { unusableAt }: Kept): ReleasedToken {

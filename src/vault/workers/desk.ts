@@ -1,8 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { z } from 'zod';
-import { hostMatches } from '../../catalog/host.ts';
 import type { Reply } from '../../channel/channel.ts';
-import type { Rule } from '../../channel/messages/policy.ts';
 import { FromWorker, type LeafReply, type SecretReply } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
 import { RateLimit } from '../../rate-limit.ts';
@@ -10,19 +8,18 @@ import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts
 import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
-import { openInjected, type ReleasedField } from '../credentials/release.ts';
-import { checkSigningScope, openSigningKey } from '../credentials/signing-key.ts';
-import type { AccessTokens, ReleasedToken } from '../exchange/tokens.ts';
+import type { AccessTokens } from '../exchange/tokens.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Issuers } from './issuers.ts';
 import { JournalHeads } from './journal-heads.ts';
+import { openReleased } from './released.ts';
+import { covers, denied, requireRight, type SecretRequest } from './rights.ts';
 import type { CompiledGrant, SnapshotCompiler } from './snapshot.ts';
 import { TicketKeys } from './tickets.ts';
 
 type LeafRequest = Extract<FromWorker, { type: 'leaf' }>;
 type ListenerLeafRequest = Extract<FromWorker, { type: 'listener-leaf' }>;
-type SecretRequest = Extract<FromWorker, { type: 'secret' }>;
 type Asked = LeafRequest | ListenerLeafRequest | SecretRequest;
 
 /** Requests of one worker that may be unanswered at once: a captured one must not be able to occupy the vault. */
@@ -124,10 +121,8 @@ export class Desk {
         return requireRight(agent, this.#parts.compiler.grant(message.rule), message);
       };
       const { compiled, row } = right();
-      const made = await this.#token(compiled, row, message);
-      const released: ReleasedField[] = made ? [{ name: made.name, secret: true, value: made.value }] : [];
+      const { fields: released, maxAgeMs } = await openReleased(this.#parts, compiled, row, message);
       try {
-        released.push(...(await this.#open(compiled, row, message)));
         await this.#released(worker, message, {});
         right(); // it may have been taken away while the HSM worked
       } catch (error) {
@@ -138,44 +133,11 @@ export class Desk {
       return {
         header: {
           fields,
-          ...(made && { maxAgeMs: Math.floor(made.maxAgeMs) }),
+          ...(maxAgeMs !== undefined && { maxAgeMs: Math.floor(maxAgeMs) }),
         } satisfies z.infer<typeof SecretReply>,
         parts: released.map(({ value }) => value),
       };
     });
-  }
-
-  /** What the rule puts into requests or, where it signs them, the key for the scope that is asked for. */
-  #open(
-    { service, credential, rule }: CompiledGrant,
-    version: CredentialVersionsTable,
-    { scope, host }: SecretRequest,
-  ): Promise<ReleasedField[]> {
-    const { keyholder } = this.#parts;
-    const signs = rule.inject.some((inject) => inject.in === 'sigv4');
-    if (signs !== (scope !== undefined)) {
-      const message = 'The vault was asked for a secret in another way than its rule uses it.';
-      throw new SallyportError('channel_malformed', message);
-    }
-    if (!scope) return openInjected(keyholder, service, credential, version, rule.inject);
-    checkSigningScope(scope, host, rule.hosts);
-    return openSigningKey(keyholder, service, credential, version, scope);
-  }
-
-  /** What is made of the credential, where a worker gets that in its place. Throws as AccessTokens does. */
-  async #token(
-    { definition, service, credential, exchange }: CompiledGrant,
-    version: CredentialVersionsTable,
-    { host, request, refused }: SecretRequest,
-  ): Promise<(ReleasedToken & { readonly name: string }) | undefined> {
-    if (!exchange) return undefined;
-    const subject = { definition, service, credential, version, exchange };
-    const { tokens } = this.#parts;
-    if (exchange.kind !== 'per-request')
-      return { name: exchange.token, ...(await tokens.release(subject, refused)) };
-    if (!request)
-      throw new SallyportError('channel_malformed', 'The token is made for a request: none was named.');
-    return { name: exchange.token, ...(await tokens.releaseFor(subject, { host, ...request })) };
   }
 
   /** Counts a certificate made for the agent, for whichever worker. Throws rate_limited. */
@@ -224,35 +186,6 @@ export class Desk {
   }
 }
 
-/** Throws policy_denied, integrity_failed, credential_missing unless the agent has exactly this right now. */
-function requireRight(
-  agent: AgentsTable,
-  compiled: CompiledGrant | undefined,
-  message: SecretRequest,
-): { compiled: CompiledGrant; row: CredentialVersionsTable } {
-  const rule = compiled?.rule;
-  if (!rule || rule.agent !== agent.id) throw denied(`${agent.name} has no such grant`);
-  if (rule.integrity !== null) throw new SallyportError('integrity_failed', rule.integrity);
-  if (!covers(rule, message.host, message.port)) {
-    throw denied(`the grant does not cover ${message.host}:${message.port}`);
-  }
-  if (rule.credential !== message.credential || rule.version !== message.version || !compiled.version) {
-    const what = `Version ${message.version} of the credential has been replaced or removed`;
-    throw new SallyportError('credential_missing', `${what}: look the grant up again in the newest policy.`);
-  }
-  if (rule.inject.some((inject) => inject.in === 'unsupported')) {
-    throw new SallyportError(
-      'injection_unsupported',
-      `This version cannot inject what ${rule.service} needs.`,
-    );
-  }
-  return { compiled, row: compiled.version };
-}
-
-function covers(rule: Rule, host: string, port: number): boolean {
-  return rule.hosts.some((each) => each.port === port && hostMatches(each.pattern, host));
-}
-
 function readMessage(header: unknown): FromWorker {
   const parsed = FromWorker.safeParse(header);
   if (parsed.success) return parsed.data;
@@ -275,8 +208,4 @@ function facts(worker: string, message: Asked) {
   const { rule, credential, version, request, scope } = message;
   const signs = scope && { scope: `${scope.day}/${scope.region}/${scope.service}` };
   return { worker, host, port, rule, credential, version, ...request, ...signs };
-}
-
-function denied(why: string): SallyportError {
-  return new SallyportError('policy_denied', `The vault releases nothing: ${why}.`);
 }

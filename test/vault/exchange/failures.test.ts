@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { sendJson, startTokenEndpoint } from '../../support/token-endpoint.ts';
 import { TOKEN_SERVICES } from '../../support/token-services.ts';
@@ -60,12 +61,13 @@ const ask = async (service: string, of: WorkerPeer = worker) => {
   return askAgain(service, of);
 };
 const PUBLIC = { agents: ['bot'], publicFields: { client_id: 'id', tenant: 't' } };
-const askAgain = async (service: string, of: WorkerPeer = worker) => {
+const askAgain = async (service: string, of: WorkerPeer = worker, more: { refused?: boolean } = {}) => {
   const rule = of.policy.rules.find((each) => each.service === service);
   if (!rule) throw new Error(`no rule for ${service}`);
   const { agent, id, credential, version, hosts } = rule;
   const host = hosts[0]?.pattern ?? '';
-  return of.ask({ type: 'secret', agent, rule: id, credential, version, host, port: 443 }, [bot.token]);
+  const asked = { agent, rule: id, credential, version, host, port: 443, ...more };
+  return of.ask({ type: 'secret', ...asked }, [bot.token]);
 };
 const token = { access_token: 'token-1', token_type: 'Bearer', expires_in: 3600 };
 
@@ -147,6 +149,23 @@ t.test('one that never answers is given up, and holds nobody else up', async (t)
   t.equal(answer.code, 'exchange_failed');
   t.ok(Date.now() - began < 14_000, `${Date.now() - began} ms`);
   await vault.until('its process ends', () => vault.exchangers.size === 0);
+});
+
+t.test('a token that a server refused still serves while no other can be had', async (t) => {
+  endpoint.answer({ ...token, expires_in: 8 });
+  t.same((await ask('robot')).parts.map(String), ['token-1', 't']);
+  await delay(2_050);
+  endpoint.answer({}, 500);
+  const before = upstream.received.length;
+  t.same((await askAgain('robot', worker, { refused: true })).parts.map(String), ['token-1', 't']);
+  t.equal(upstream.received.length, before + 1, 'another was asked for');
+  endpoint.answer({ error: 'invalid_grant' }, 400);
+  await delay(2_050);
+  t.equal(
+    (await askAgain('robot', worker, { refused: true })).code,
+    'exchange_refused',
+    'unless that is refused',
+  );
 });
 
 t.test('all who ask at once wait for one exchange', async (t) => {
