@@ -27,7 +27,7 @@ import { tokenOf, useHere } from '../support/softhsm.ts';
  * which the test unwraps with it for itself. With CORES=1 debuggers' cores are made and searched too: some 10 GB each, of which
  * nearly all is empty.
  */
-t.setTimeout(170_000);
+t.setTimeout(process.env.CORES === undefined ? 170_000 : 900_000);
 const REQUESTS = 300;
 const credential = `marker-${randomBytes(24).toString('hex')}`;
 const kek = randomBytes(32);
@@ -106,6 +106,14 @@ t.test('debuggers’ cores hold none', { skip: process.env.CORES === undefined }
     const { status, stderr } = spawnSync('gcore', ['-o', join(folder, 'core'), String(pid)], {
       encoding: 'utf8',
     });
+    if (kind === 'worker' && status !== 0) {
+      t.match(
+        sallyport.stderr(),
+        new RegExp(`killing ${name}`),
+        'stopped for so long it is ended before there is a core',
+      );
+      continue;
+    }
     t.equal(status, 0, stderr);
     const core = join(folder, `core.${pid}`);
     for (const [what, needles] of Object.entries({ ...NEEDLES, credential: [Buffer.from(credential)] })) {
