@@ -30,8 +30,17 @@ async function startServer(folder: string, port: number, intervalMs: number) {
   server.on('request', (request, response) => {
     if (request.headers.authorization !== AUTHORIZATION) return void response.writeHead(401).end();
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const timer = setInterval(() => response.write(event(process.hrtime.bigint())), intervalMs);
-    response.on('close', () => clearInterval(timer));
+    response.flushHeaders();
+    let timer: NodeJS.Timeout | undefined;
+    const begin = (): void => {
+      timer = setInterval(() => response.write(event(process.hrtime.bigint())), intervalMs);
+    };
+    // Not all streams at the same moment: the last of a burst would wait for all the others, here and on the way.
+    const first = setTimeout(begin, Math.random() * intervalMs);
+    response.on('close', () => {
+      clearTimeout(first);
+      clearInterval(timer);
+    });
   });
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');

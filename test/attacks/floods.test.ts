@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { type Agent, AgentTunnel, basic } from '../support/agent.ts';
@@ -5,8 +8,14 @@ import { run } from '../support/curl.ts';
 import { startScene } from '../support/scene.ts';
 
 t.setTimeout(120_000);
-const scene = await startScene({ flags: ['--workers', '1'] });
-t.teardown(scene.remove);
+/** Fewer than by default, so that even a machine that is busy with other things is flooded. */
+const config = join(mkdtempSync(join(tmpdir(), 'sallyport-floods-')), 'serve.json');
+writeFileSync(config, JSON.stringify({ limits: { tunnelBurst: 1_000, tunnelsPerSecond: 100 } }));
+const scene = await startScene({ flags: ['--workers', '1', '--config', config] });
+t.teardown(async () => {
+  await scene.remove();
+  rmSync(dirname(config), { recursive: true, force: true });
+});
 const { proxy } = scene.sallyport;
 const port = Number(new URL(proxy).port);
 const flooder = await scene.addAgent('flooder');

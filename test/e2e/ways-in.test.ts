@@ -13,8 +13,9 @@ import { valuesOf } from '../support/upstream.ts';
 
 t.setTimeout(120_000);
 
-/** A server without TLS that says which Authorization it got. */
+/** A server without TLS that says which Authorization it got, and nothing at all to who asks for /silence. */
 const plain = createServer((request, response) => {
+  if (request.url === '/silence') return;
   response.end(`${request.headers.host} ${request.url} ${request.headers.authorization ?? 'none'}\n`);
 }).listen(0, '127.0.0.1');
 await once(plain, 'listening');
@@ -37,7 +38,7 @@ const services = [
     auth: { inject: [header] },
     fields: [{ key: 'token' }],
     plain_http: true,
-    limits: { body_bytes: 100 },
+    limits: { body_bytes: 100, head_timeout_ms: 500 },
   },
 ];
 const scene = await startScene({
@@ -96,6 +97,8 @@ t.test('curl: http:// with a credential where its service allows it, over each w
   }
   const result = await curl(sallyport.proxy, bot, ['--data', 'x'.repeat(101), 'http://inside.test/x']);
   t.match(result.stdout, /"code":"content_too_large"/, "and its service's limit holds");
+  const silent = await curl(sallyport.proxy, bot, ['http://inside.test/silence']);
+  t.match(silent.stdout, /"status":504.*"code":"upstream_timeout"/, 'that of time too');
 });
 
 t.test('curl: http:// where it does not', async (t) => {

@@ -65,6 +65,7 @@ export class StateDigest {
     return this.draft(pairs).at(counter);
   }
 
+  /** The buckets that `pairs` fall into, as they would be: each in the order of its keys. */
   #with(pairs: Iterable<Pair>): Map<number, Map<string, Buffer>> {
     const touched = new Map<number, Map<string, Buffer>>();
     for (const [key, mac] of pairs) {
@@ -75,6 +76,10 @@ export class StateDigest {
         touched.set(index, bucket);
       }
       bucket.set(key, mac);
+    }
+    for (const [index, bucket] of touched) {
+      // A key that was there keeps its place: only new ones are to be sorted in.
+      if (bucket.size !== this.#buckets[index]?.size) touched.set(index, sorted(bucket));
     }
     return touched;
   }
@@ -94,15 +99,22 @@ function stateDigest(name: Buffer, counter: number, buckets: readonly Buffer[]):
   return hash('sha256', Buffer.concat([name, head, ...buckets]), 'buffer');
 }
 
+function sorted(bucket: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  return new Map([...bucket].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** For each key in order: u32 length of key, u32 length of MAC, key, MAC. In one buffer: there are many. */
 function bucketDigest(bucket: ReadonlyMap<string, Buffer>): Buffer {
-  const parts: Buffer[] = [];
-  for (const key of [...bucket.keys()].sort()) {
-    const name = Buffer.from(key, 'utf8');
-    const mac = bucket.get(key) ?? Buffer.alloc(0);
-    const lengths = Buffer.alloc(8);
-    lengths.writeUInt32BE(name.length, 0);
-    lengths.writeUInt32BE(mac.length, 4);
-    parts.push(lengths, name, mac);
+  let length = 0;
+  for (const [key, mac] of bucket) length += 8 + Buffer.byteLength(key) + mac.length;
+  const all = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const [key, mac] of bucket) {
+    const written = all.write(key, at + 8);
+    all.writeUInt32BE(written, at);
+    all.writeUInt32BE(mac.length, at + 4);
+    at += 8 + written;
+    at += mac.copy(all, at);
   }
-  return hash('sha256', Buffer.concat(parts), 'buffer');
+  return hash('sha256', all, 'buffer');
 }

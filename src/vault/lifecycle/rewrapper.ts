@@ -9,6 +9,18 @@ import type { Wrapping } from './wrapping.ts';
 const CALL_MS = 50;
 const FIRST_CALL = 8;
 
+/** A row as it will be, with its DEK wrapped anew, and what it was. */
+export interface Rewrapped {
+  readonly wrapping: Wrapping;
+  readonly entry: PolicyRow;
+}
+
+interface Bound {
+  readonly wrapping: Wrapping;
+  readonly wrapped: Buffer;
+  readonly aad: Buffer;
+}
+
 /** Has DEKs rewrapped, many to a call: as many as the HSM does in a moment, whatever HSM it is. */
 export class Rewrapper {
   readonly #keyholder: KeyholderClient;
@@ -19,12 +31,13 @@ export class Rewrapper {
   }
 
   /**
-   * The rows with their DEKs wrapped with the KEK `to`. Throws hsm_unavailable; hsm_refused, naming the row, where one
-   * does not open.
+   * The rows with their DEKs wrapped with the KEK `to`. What they are bound to is read before this returns, from the
+   * policy as it is then. Throws hsm_unavailable; hsm_refused, naming the row, where one does not open.
    */
-  async rewrap(wrappings: readonly Wrapping[], to: string): Promise<PolicyRow[]> {
-    const rows: PolicyRow[] = [];
-    for (const [from, of] of Map.groupBy(wrappings, ({ kek }) => kek)) {
+  async rewrap(wrappings: readonly Wrapping[], to: string): Promise<Rewrapped[]> {
+    const bound = wrappings.map((wrapping) => ({ wrapping, wrapped: wrapping.dek, aad: wrapping.binding() }));
+    const rows: Rewrapped[] = [];
+    for (const [from, of] of Map.groupBy(bound, ({ wrapping }) => wrapping.kek)) {
       for (let at = 0; at < of.length; ) {
         const some = of.slice(at, at + this.#atOnce);
         const began = performance.now();
@@ -36,16 +49,18 @@ export class Rewrapper {
     return rows;
   }
 
-  async #call(from: string, to: string, some: readonly Wrapping[]): Promise<PolicyRow[]> {
-    const deks = some.map((each) => ({ wrapped: each.dek, aad: each.binding() }));
+  async #call(from: string, to: string, some: readonly Bound[]): Promise<Rewrapped[]> {
     try {
-      const rewrapped = await this.#keyholder.rewrap(from, to, deks);
-      return some.map((each, index) => each.with(rewrapped[index] ?? Buffer.alloc(0), to));
+      const rewrapped = await this.#keyholder.rewrap(from, to, some);
+      return some.map(({ wrapping }, index) => ({
+        wrapping,
+        entry: wrapping.with(rewrapped[index] ?? Buffer.alloc(0), to),
+      }));
     } catch (error) {
       if (!(error instanceof SallyportError) || error.code !== 'hsm_refused') throw error;
       const [one, ...more] = some;
-      if (one && more.length === 0) throw refused(one, error);
-      const rows: PolicyRow[] = [];
+      if (one && more.length === 0) throw refused(one.wrapping, error);
+      const rows: Rewrapped[] = [];
       for (const each of some) rows.push(...(await this.#call(from, to, [each])));
       return rows;
     }

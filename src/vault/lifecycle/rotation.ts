@@ -3,11 +3,11 @@ import type { Ledger } from '../audit/ledger.ts';
 import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
-import { Rewrapper } from './rewrapper.ts';
+import { type Rewrapped, Rewrapper } from './rewrapper.ts';
 import { isCurrent, outdated, type Wrapping, wrappings } from './wrapping.ts';
 
 /** Rows in one transaction: other changes wait for about a tenth of a second. */
-const BATCH = 250;
+const BATCH = 500;
 
 export interface Progress {
   /** Label of the KEK that DEKs are wrapped with now. */
@@ -54,13 +54,17 @@ export class Rotation {
       let done = 0;
       yield { kek, done, total };
       while (left.length > 0) {
-        for (let at = 0; at < left.length; at += BATCH) {
-          const batch = left.slice(at, at + BATCH);
-          done += await this.#changes.exclusive(() => this.#batch(kek, batch));
+        let ahead = this.#rewrap(left.slice(0, BATCH), kek);
+        for (let at = BATCH; at < left.length + BATCH; at += BATCH) {
+          const rewrapped = await ahead;
+          ahead = this.#rewrap(left.slice(at, at + BATCH), kek); // the HSM works while the store does
+          done += await this.#changes.exclusive(() => this.#store(rewrapped));
           yield { kek, done, total: Math.max(total, done) };
         }
         left = outdated(this.#policy.state, kek); // a row that was replaced meanwhile
       }
+      // Where rows were replaced or shredded meanwhile there were fewer to be.
+      if (done < total) yield { kek, done, total: done };
       await this.#ledger.record('admin', 'hsm.rotated', kek, { rewrapped: done });
     } finally {
       this.#running = false;
@@ -100,15 +104,21 @@ export class Rotation {
     return kek;
   }
 
-  /** Rewraps those of `batch` whose row is still the one in force; answers how many. */
-  async #batch(kek: string, batch: readonly Wrapping[]): Promise<number> {
+  /** One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then. */
+  #rewrap(batch: readonly Wrapping[], kek: string): Promise<Rewrapped[]> {
     const current = batch.filter((each) => isCurrent(this.#policy.state, each));
-    // One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then.
     const perRow = new Map(current.map((each) => [each.entry.row, each]));
-    const rows = await this.#rewrapper.rewrap([...perRow.values()], kek);
-    if (rows.length === 0) return 0;
-    await this.#policy.commit(rows);
+    const rewrapped = this.#rewrapper.rewrap([...perRow.values()], kek);
+    rewrapped.catch(() => {}); // met where it is waited for, unless the rotation ends before
+    return rewrapped;
+  }
+
+  /** Stores those whose row is still the one in force; answers how many. */
+  async #store(rewrapped: readonly Rewrapped[]): Promise<number> {
+    const current = rewrapped.filter(({ wrapping }) => isCurrent(this.#policy.state, wrapping));
+    if (current.length === 0) return 0;
+    await this.#policy.commit(current.map(({ entry }) => entry));
     await this.#policy.anchor();
-    return rows.length;
+    return current.length;
   }
 }
