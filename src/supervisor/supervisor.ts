@@ -1,3 +1,4 @@
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PROGRAM_FOLDER } from './children.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
@@ -33,6 +34,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const tooFew = raiseDescriptorLimit();
   if (tooFew !== undefined) process.stderr.write(`sallyport: ${tooFew}\n`);
   assignOwnership(options.data);
+  const run = join(options.data, 'run');
+  const hadRun = existsSync(run);
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
     program: PROGRAM_FOLDER,
@@ -46,6 +49,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
     await supervision.start();
   } catch (error) {
     await supervision.abandon();
+    if (!hadRun) rmSync(run, { recursive: true, force: true }); // the copy of node, made for this start
     rendezvous.close();
     lock.close();
     throw error;
