@@ -111,7 +111,27 @@ export async function serveFolder(
   return { ...running, remove: async () => void (await running.stop()) };
 }
 
+const ATTEMPTS = 3;
+
+/** A port that was free when serve chose it may be a connection's own by the time that it listens: then once more. */
 async function serve(
+  folder: string,
+  data: string,
+  pinFile: string,
+  options: StartOptions,
+  attempt = 1,
+): Promise<Sallyport> {
+  try {
+    return await serveOnce(folder, data, pinFile, options);
+  } catch (error) {
+    const chosen = options.flags?.some((flag) => /^--(proxy|api)-.*listen$/.test(flag));
+    const taken = error instanceof Error && error.message.includes('"address_in_use"');
+    if (chosen || !taken || attempt === ATTEMPTS) throw error;
+    return serve(folder, data, pinFile, options, attempt + 1);
+  }
+}
+
+async function serveOnce(
   folder: string,
   data: string,
   pinFile: string,
