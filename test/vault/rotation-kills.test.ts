@@ -5,8 +5,8 @@ import { moments } from '../support/moments.ts';
 import { startKeyholder } from '../support/softhsm.ts';
 import { ACME, install, TestVault } from '../support/vault.ts';
 
-/** Together with those of serve itself (test/faults) 8; ROTATION_KILLS=18 makes it the 20 that a release is tried with. */
-const KILLS = Number(process.env.ROTATION_KILLS ?? 6);
+/** With the two of serve itself (test/faults) these are 20. */
+const KILLS = Number(process.env.ROTATION_KILLS ?? 18);
 const COUNT = 600;
 const VICTIMS = ['keyholder', 'vault'] as const;
 
