@@ -7,3 +7,10 @@
 export function allocateSecret(length: number): Buffer {
   return Buffer.from(new ArrayBuffer(length));
 }
+
+/** A copy of `bytes` in such a buffer: what the caller wipes. */
+export function copySecret(bytes: Uint8Array): Buffer {
+  const copy = allocateSecret(bytes.length);
+  copy.set(bytes);
+  return copy;
+}

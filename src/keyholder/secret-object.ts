@@ -1,5 +1,5 @@
 import pkcs11, { type Handle } from 'pkcs11js';
-import { allocateSecret } from '../secret-buffer.ts';
+import { copySecret } from '../secret-buffer.ts';
 import { type Cryptoki, readAttribute } from './cryptoki.ts';
 import { find } from './find.ts';
 
@@ -18,8 +18,7 @@ export function readSecret(token: Cryptoki, object: Handle, length: number): Buf
 /** Puts `secret` into a session object that C_WrapKey can wrap. The caller destroys it. Throws what the call throws. */
 export function secretObject(token: Cryptoki, secret: Buffer): Handle {
   const { lib, session } = token;
-  const value = allocateSecret(secret.length);
-  secret.copy(value);
+  const value = copySecret(secret);
   try {
     return lib.C_CreateObject(session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },

@@ -3,7 +3,7 @@ import { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
 import { ToWorker, type WorkerSecret, type WorkerSettings } from '../channel/messages/worker.ts';
 import { SallyportError } from '../errors.ts';
-import { allocateSecret } from '../secret-buffer.ts';
+import { copySecret } from '../secret-buffer.ts';
 import { AddressGuard } from '../upstream/address-guard.ts';
 import { Resolver } from '../upstream/resolve.ts';
 import { startHeads } from './journal/heads.ts';
@@ -59,14 +59,7 @@ type Start = Extract<ToWorker, { type: 'start' }>;
 
 /** The secrets of `start`, in memory of our own: parts do not outlive the first await. */
 function secretsOf({ secrets }: Start, parts: readonly Buffer[]): ReadonlyMap<WorkerSecret, Buffer> {
-  return new Map(
-    secrets.map((name, index) => {
-      const part = parts[index] ?? Buffer.alloc(0);
-      const own = allocateSecret(part.length);
-      part.copy(own);
-      return [name, own];
-    }),
-  );
+  return new Map(secrets.map((name, index) => [name, copySecret(parts[index] ?? Buffer.alloc(0))]));
 }
 
 async function start(

@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import type tls from 'node:tls';
-import { allocateSecret } from '../secret-buffer.ts';
+import { copySecret } from '../secret-buffer.ts';
 
 /** What OpenSSL's ticket callback answers (SSL_CTX_set_tlsext_ticket_key_evp_cb). */
 const UNKNOWN_KEY = 0;
@@ -19,8 +19,7 @@ export function renewTickets(context: tls.SecureContext, keys: Buffer): void {
   if (typeof native !== 'object' || native === null) return;
   const enable: unknown = Reflect.get(native, 'enableTicketKeyCallback');
   if (typeof enable !== 'function') return;
-  const own = allocateSecret(keys.length);
-  keys.copy(own);
+  const own = copySecret(keys);
   const [name, hmac, aes] = [own.subarray(0, 16), own.subarray(16, 32), own.subarray(32, 48)];
   Reflect.set(native, 'onticketkeycallback', (theirs: Buffer, _iv: Buffer, sealing: boolean) => {
     if (sealing) return [SEALED, hmac, aes, name, randomFillSync(Buffer.alloc(IV_BYTES))];

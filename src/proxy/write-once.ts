@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
-import { allocateSecret } from '../secret-buffer.ts';
+import { copySecret } from '../secret-buffer.ts';
 
 /**
  * Writes `bytes` and wipes them as soon as they are encrypted. For a credential the socket must be secured and idle:
@@ -16,9 +16,7 @@ export function writeAndWipe(socket: Duplex, bytes: Buffer): boolean {
 /** Writes `bytes`, which are the caller's to overwrite once this returns. Returns what `socket.write` does. */
 export function writeTaken(socket: Duplex, bytes: Buffer): boolean {
   if (encryptsAtOnce(socket)) return socket.write(bytes);
-  const own = allocateSecret(bytes.length);
-  bytes.copy(own);
-  return writeAndWipe(socket, own);
+  return writeAndWipe(socket, copySecret(bytes));
 }
 
 /** Node encrypts what is written to a TLS socket with nothing in flight at once, and refers to it no longer. */

@@ -5,7 +5,7 @@ import { JournalWriter } from '../audit/journal.ts';
 import { Channel } from '../channel/channel.ts';
 import { ToVault } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
-import { allocateSecret } from '../secret-buffer.ts';
+import { copySecret } from '../secret-buffer.ts';
 import { SupervisorClient } from './supervisor.ts';
 import { Vault } from './vault.ts';
 
@@ -27,7 +27,7 @@ let ending = false;
 const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header, parts) => {
   const message = ToVault.parse(header);
   if (message.type === 'start') {
-    const secrets = parts.map(ownSecret); // before the first await: parts do not outlive it
+    const secrets = parts.map(copySecret); // before the first await: parts do not outlive it
     if (vault) throw new SallyportError('internal', 'The vault was started twice.');
     vault = await Vault.open(message, version(), journal, supervisor, secrets);
   } else if (message.type === 'connect') await started().connect(message.kind, message.name, message.journal);
@@ -56,12 +56,6 @@ async function end(withinMs?: number): Promise<void> {
     process.stderr.write(`sallyport: the vault could not end in order: ${String(error)}\n`);
     process.exit(1);
   }
-}
-
-function ownSecret(part: Buffer): Buffer {
-  const own = allocateSecret(part.length);
-  part.copy(own);
-  return own;
 }
 
 function started(): Vault {

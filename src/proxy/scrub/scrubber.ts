@@ -1,5 +1,5 @@
 import { SallyportError } from '../../errors.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { allocateSecret, copySecret } from '../../secret-buffer.ts';
 import { overwriteInHead } from './head.ts';
 import { findOccurrences, type Run, unfinished } from './occurrences.ts';
 
@@ -149,8 +149,7 @@ export class Scrubber {
         'The response was cut: it is framed so that it could not be searched for the credential.',
       );
     }
-    this.#held = allocateSecret(rest.length);
-    rest.copy(this.#held, 0);
+    this.#held = copySecret(rest);
     rest.fill(0);
     const kept: number[] = [];
     this.#heldContent = 0;

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { SigningScope } from '../../channel/messages/worker.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { allocateSecret, copySecret } from '../../secret-buffer.ts';
 
 const PREFIX = Buffer.from('AWS4', 'latin1');
 
@@ -39,15 +39,8 @@ export function fromDayKey(dayKey: Buffer, { region, service }: SigningScope): B
 function hmac(key: Buffer, text: string): Buffer {
   const digest = createHmac('sha256', key).update(text).digest();
   try {
-    return ownCopy(digest);
+    return copySecret(digest);
   } finally {
     digest.fill(0);
   }
-}
-
-/** A copy in memory of its own. */
-export function ownCopy(bytes: Buffer): Buffer {
-  const copy = allocateSecret(bytes.length);
-  bytes.copy(copy);
-  return copy;
 }

@@ -1,7 +1,7 @@
 import { placeholders } from '../../catalog/template.ts';
 import type { Injection } from '../../channel/messages/policy.ts';
 import { decodeFields } from '../../sealing/fields.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { copySecret } from '../../secret-buffer.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -34,11 +34,7 @@ export async function openInjected(
   try {
     const secret = decodeFields(plaintext)
       .filter((field) => wanted.has(field.name))
-      .map(({ name, value }) => {
-        const copy = allocateSecret(value.length);
-        value.copy(copy);
-        return { name, secret: true, value: copy };
-      });
+      .map(({ name, value }) => ({ name, secret: true, value: copySecret(value) }));
     return [...visible, ...secret];
   } finally {
     plaintext.fill(0);

@@ -3,10 +3,11 @@ import type { RuleHost } from '../../channel/messages/policy.ts';
 import type { SigningScope } from '../../channel/messages/worker.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
+import { copySecret } from '../../secret-buffer.ts';
 import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
-import { deriveSigningKey, fromDayKey, ownCopy } from './derive-signing-key.ts';
+import { deriveSigningKey, fromDayKey } from './derive-signing-key.ts';
 import { referencedKey } from './hsm-keys.ts';
 import type { ReleasedField } from './release.ts';
 import { openVersion } from './versions.ts';
@@ -62,7 +63,7 @@ export async function openSigningKey(
     return [
       { name: 'access_key_id', secret: false, value: Buffer.from(accessKeyId, 'utf8') },
       { name: 'signing_key', secret: true, value: await signingKey(keyholder, secret.value, scope) },
-      ...(token ? [{ name: 'session_token', secret: true, value: ownCopy(token.value) }] : []),
+      ...(token ? [{ name: 'session_token', secret: true, value: copySecret(token.value) }] : []),
     ];
   } finally {
     plaintext.fill(0);

@@ -1,7 +1,7 @@
 import type { Channel } from '../../channel/channel.ts';
 import { ExchangeReply, type ExchangeRequest, type TokenRequest } from '../../channel/messages/exchanger.ts';
 import { SallyportError } from '../../errors.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { copySecret } from '../../secret-buffer.ts';
 
 /** A secret for the exchanger, by the name that the request calls it. */
 export interface NamedSecret {
@@ -141,13 +141,7 @@ export class Exchangers {
 function read(reply: ExchangeReply, [token, refreshToken]: readonly Buffer[]): TokenAnswer {
   if (reply.outcome === 'refused') return reply;
   if (!token) throw new TypeError('a token was announced and not sent');
-  return { ...reply, token: copyOf(token), refreshToken: refreshToken && copyOf(refreshToken) };
-}
-
-function copyOf(part: Buffer): Buffer {
-  const copy = allocateSecret(part.length);
-  part.copy(copy);
-  return copy;
+  return { ...reply, token: copySecret(token), refreshToken: refreshToken && copySecret(refreshToken) };
 }
 
 function busy(): SallyportError {

@@ -1,7 +1,7 @@
 import { createSign } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { parseSecretObject } from '../../sealing/secret-object.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { allocateSecret, copySecret } from '../../secret-buffer.ts';
 import type { SigningKey } from './jwt.ts';
 
 const BACKSLASH = 0x5c;
@@ -63,9 +63,7 @@ export function readServiceAccount(json: Buffer): ServiceAccountKey {
   const email = textOf('client_email');
   try {
     if (!key || email === '') throw unusable('it is not the JSON file of a service account');
-    const pem = allocateSecret(key.value.length);
-    key.value.copy(pem);
-    return { pem, keyId: textOf('private_key_id'), email };
+    return { pem: copySecret(key.value), keyId: textOf('private_key_id'), email };
   } finally {
     for (const { value } of fields) value.fill(0);
   }

@@ -1,6 +1,6 @@
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
-import { allocateSecret } from '../../secret-buffer.ts';
+import { copySecret } from '../../secret-buffer.ts';
 import type { Changes } from '../changes.ts';
 import { openVersion, sealVersion } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -36,10 +36,8 @@ export class RefreshTokens {
    * `apply` throws; credential_missing where that version was replaced or removed meanwhile.
    */
   async store(key: string, of: Of, token: Buffer): Promise<void> {
-    const held = allocateSecret(token.length);
-    token.copy(held);
     this.#drop(key);
-    this.#pending.set(key, { of, token: held });
+    this.#pending.set(key, { of, token: copySecret(token) });
     await this.storePending(key);
   }
 

@@ -1,10 +1,8 @@
-import { allocateSecret } from '../../secret-buffer.ts';
+import { copySecret } from '../../secret-buffer.ts';
 import { malformed } from './keyholder.ts';
 
 /** A part lives only until its handler returns: this is what outlives it, in memory that can be wiped. */
 export function copyOf(part: Buffer | undefined): Buffer {
   if (!part) throw malformed();
-  const copy = allocateSecret(part.length);
-  part.copy(copy);
-  return copy;
+  return copySecret(part);
 }
