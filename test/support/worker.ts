@@ -23,6 +23,7 @@ import {
 } from '../../src/channel/messages/worker.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { parseSettings } from '../../src/settings.ts';
+import { nodeFlags } from '../../src/supervisor/isolation/isolation.ts';
 import { type Certificate, type CertificateAuthority, certify, makeCa } from './certificates.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/proxy/main.ts', import.meta.url));
@@ -131,7 +132,7 @@ export class TestWorker {
     const journal = openSync(join(folder, 'journal.ndjson'), 'ax', 0o600);
     const child = spawn(
       process.execPath,
-      ['--disable-sigusr1', ...(options.nodeOptions ?? []), MAIN, '--journal', 'journal.ndjson'],
+      [...nodeFlags('worker'), ...(options.nodeOptions ?? []), MAIN, '--journal', 'journal.ndjson'],
       {
         env: { GLIBC_TUNABLES: 'glibc.malloc.perturb=90' },
         stdio: [journal, 2, 2, socket],
