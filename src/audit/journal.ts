@@ -29,7 +29,7 @@ export class JournalWriter {
   readonly #fd: number;
   /** The previous link's hash, then the batch's lines: laid out so that hash and write need no copy. */
   readonly #buffer = Buffer.allocUnsafeSlow(HASH_LENGTH + BATCH_BYTES + LINK_LINE_MAX);
-  /** The turn's lines, made bytes once for all of them: a call for each took longer than what it wrote (measured). */
+  /** The turn's lines, made bytes once for all of them. */
   #lines = '';
   #head: Head;
   /** Bytes of the whole batches in the file. */

@@ -5,6 +5,7 @@ import type { PolicyRow } from '../store/schema.ts';
 import type { Ledger } from './audit/ledger.ts';
 import type { Policy } from './policy/policy.ts';
 import type { PolicyState } from './policy/state.ts';
+import { Turn } from './turn.ts';
 
 /** What a change wants: rows to be written (their `generation` and `mac` are set then), and what to answer. */
 export interface Change<T> {
@@ -29,8 +30,7 @@ export class Changes {
   readonly #publish: () => Promise<void>;
   readonly #check: () => Promise<void>;
   readonly #shredded: (credentials: ReadonlySet<string>) => Promise<void>;
-  #tail: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  readonly #turn = new Turn();
   #unflushed = false;
 
   /**
@@ -52,17 +52,12 @@ export class Changes {
   }
 
   get idle(): boolean {
-    return this.#waiting === 0;
+    return !this.#turn.taken;
   }
 
   /** Runs `work` alone: nothing else that goes through here runs meanwhile. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
-    this.#waiting += 1;
-    const run = this.#tail.then(work).finally(() => {
-      this.#waiting -= 1;
-    });
-    this.#tail = run.catch(() => {}); // the caller has the error; the next in line does not care
-    return run;
+    return this.#turn.take(work);
   }
 
   /**

@@ -4,14 +4,13 @@ import { createBodyReader } from '../http/body.ts';
 import type { BodyReader, ResponseHead } from '../http/message.ts';
 import { ResponseReader } from '../http/response.ts';
 import { Unframed } from '../websocket/unframed.ts';
+import { CONNECTION_FIELDS } from './connection-fields.ts';
 import { grouped, trailersOf } from './trailers.ts';
 
 /** What an exchange passes on is bounded by its own limits for what a server sends; this is above them. */
 const LIMITS = { headBytes: 512 * 1024, headFields: 1_000, targetBytes: 0 };
 /** A Date is the server's to send. Node looks at this, its type declarations do not know it. */
 const NO_DATE: http2.ServerStreamResponseOptions & { sendDate: boolean } = { sendDate: false };
-/** Of the connection, or of the framing that the stream has of its own (RFC 9113, 8.2.2). */
-const DROPPED = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
 
 /**
  * An HTTP/1.1 response in bytes, given out on a stream of HTTP/2. Where that response ends by its connection, `end`
@@ -92,7 +91,7 @@ function fieldsOf({ bytes, fields: { count, offsets } }: ResponseHead, switched:
   const fields: string[] = [];
   for (let i = 0; i < count; i++) {
     const name = bytes.toString('latin1', offsets[4 * i], offsets[4 * i + 1]).toLowerCase();
-    if (DROPPED.has(name) || (switched && name === 'sec-websocket-accept')) continue;
+    if (CONNECTION_FIELDS.has(name) || (switched && name === 'sec-websocket-accept')) continue;
     fields.push(name, bytes.toString('latin1', offsets[4 * i + 2], offsets[4 * i + 3]));
   }
   return fields;

@@ -3,18 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import { FIELD_VALUE, TOKEN } from '../http/chars.ts';
 import { badRequest } from '../http/message.ts';
+import { CONNECTION_FIELDS } from './connection-fields.ts';
 
 /** RFC 9113, 8.3.1, and RFC 8441, 4. */
 const PSEUDO = new Set([':method', ':scheme', ':authority', ':path', ':protocol']);
-/** RFC 9113, 8.2.2: no endpoint may send them. */
-const CONNECTION_FIELDS = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-]);
+/** The upgrade to HTTP/2 (RFC 7540, 3.2.1) has no place in it either. */
+const FORBIDDEN = new Set([...CONNECTION_FIELDS, 'http2-settings']);
 /** What a WebSocket handshake over HTTP/2 leaves out (RFC 8441, 5.1), but its key. */
 const HANDSHAKE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
 
@@ -48,7 +42,7 @@ export function translateHead(fields: readonly string[], endStream: boolean): Tr
       continue;
     }
     checkName(name);
-    if (CONNECTION_FIELDS.has(name)) throw badRequest(`it has a field "${name}", which HTTP/2 does not know`);
+    if (FORBIDDEN.has(name)) throw badRequest(`it has a field "${name}", which HTTP/2 does not know`);
     if (name === 'te' && value.toLowerCase() !== 'trailers') throw badRequest('its TE is not "trailers"');
     if (name === 'host') {
       if (host !== undefined && host !== value) throw badRequest('it has more than one Host');

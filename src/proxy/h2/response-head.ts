@@ -3,15 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { allocateSecret } from '../../secret-buffer.ts';
 import { FIELD_VALUE, TOKEN } from '../http/chars.ts';
 import { upstreamInvalid } from '../http/faults.ts';
-
-/** RFC 9113, 8.2.2: no server may send them. */
-const CONNECTION_FIELDS = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-]);
+import { CONNECTION_FIELDS } from './connection-fields.ts';
 
 /** A response of HTTP/2 as the HTTP/1.1 that says the same. */
 export interface ResponseBytes {

@@ -7,8 +7,8 @@ let busy = false;
 
 /**
  * What a TLS connection receives, handed on in one buffer that is wiped each time: an echoed credential leaves no copy,
- * and nothing is allocated for it. It bypasses the socket's stream, which took a tenth of a request's CPU time
- * (measured). For the option `onread` of tls.connect.
+ * and nothing is allocated for it. It bypasses the socket's stream, which makes a buffer and an event of each read. For
+ * the option `onread` of tls.connect.
  */
 export class Incoming {
   /** Takes the bytes: the buffer is another's once this returns. */

@@ -1,9 +1,9 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { KeyholderInfo, KeyholderRequest } from '../../channel/messages/keyholder.ts';
 import type { SallyportError } from '../../errors.ts';
+import { Turn } from '../turn.ts';
 import { asUnavailable, hung, Keyholder, type Take, unavailable } from './keyholder.ts';
 import { type HsmStatus, statusOf } from './status.ts';
-import { Turn } from './turn.ts';
 import { OF_ONE } from './verbs.ts';
 
 /** What a verb may take before the keyholder is thought to hang in its module. */

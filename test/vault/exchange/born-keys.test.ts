@@ -2,36 +2,20 @@ import { createPublicKey, verify, X509Certificate } from 'node:crypto';
 import t from 'tap';
 import { bytesOf } from '../../keyholder/ask.ts';
 import { startKeyholder } from '../../support/softhsm.ts';
-import { startTokenEndpoint } from '../../support/token-endpoint.ts';
-import { TOKEN_SERVICES } from '../../support/token-services.ts';
+import { TokenScene } from '../../support/token-scene.ts';
 import { valuesOf } from '../../support/upstream.ts';
-import { install, TestVault } from '../../support/vault.ts';
 
 t.setTimeout(120_000);
-const installation = await install();
-const endpoint = await startTokenEndpoint();
-let vault = await TestVault.start(installation, { worker: endpoint.settings });
-let worker = await vault.worker();
-t.teardown(async () => {
-  await vault.stop();
-  await endpoint.close();
-  installation.remove();
-});
-await vault.call('POST', '/v1/services', { services: TOKEN_SERVICES });
-const bot = await vault.addAgent('bot');
+const scene = await TokenScene.start();
+t.teardown(() => scene.close());
+const { installation, endpoint, ask } = scene;
+let { vault } = scene;
 
 const create = async (service: string, publicFields: object, more: object = {}) => {
   const input = { service, publicFields, agents: ['bot'], ...more };
   const { status, body } = await vault.call('POST', '/v1/credentials/keys', input);
   if (status !== 200) throw new Error(JSON.stringify(body));
   return body;
-};
-const ask = (service: string, request?: { method: string; path: string }) => {
-  const rule = worker.policy.rules.find((each) => each.service === service);
-  if (!rule) throw new Error(`no rule for ${service}`);
-  const { agent, id, credential, version } = rule;
-  const asked = { agent, rule: id, credential, version, host: `${service}.test`, port: 443 };
-  return worker.ask({ type: 'secret', ...asked, ...(request && { request }) }, [bot.token]);
 };
 // biome-ignore lint/suspicious/noExplicitAny: a test looks into whatever the keyholder reports.
 const keys = async (): Promise<any[]> => {
@@ -151,8 +135,7 @@ t.test('keys live on with the store; one that the store does not know goes', asy
   const orphan = `crd_${'0'.repeat(32)}-1`;
   await bytesOf(keyholder, { verb: 'key.make', label: orphan, type: 'p-256' });
   await keyholder.stop();
-  vault = await TestVault.start(installation, { worker: endpoint.settings });
-  worker = await vault.worker();
+  ({ vault } = await scene.again());
   endpoint.answer({ ...token, access_token: 'token-2' });
   t.same((await ask('account')).parts.map(String), ['token-2']);
   t.same(

@@ -1,36 +1,20 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, verify } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { startTokenEndpoint } from '../../support/token-endpoint.ts';
-import { TOKEN_SERVICES } from '../../support/token-services.ts';
+import { TokenScene } from '../../support/token-scene.ts';
 import { valuesOf } from '../../support/upstream.ts';
-import { install, TestVault } from '../../support/vault.ts';
 
 t.setTimeout(120_000);
-const installation = await install();
-const endpoint = await startTokenEndpoint();
-let vault = await TestVault.start(installation, { worker: endpoint.settings });
-let worker = await vault.worker();
-t.teardown(async () => {
-  await vault.stop();
-  await endpoint.close();
-  installation.remove();
-});
-await vault.call('POST', '/v1/services', { services: TOKEN_SERVICES });
-const bot = await vault.addAgent('bot');
+const scene = await TokenScene.start();
+t.teardown(() => scene.close());
+const { endpoint, ask } = scene;
+let { vault, worker } = scene;
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const rsaPem = rsa.privateKey.export({ type: 'pkcs8', format: 'pem' });
 
 const set = async (service: string, secrets: Record<string, string>, publicFields = {}) => {
   const answer = await vault.setCredential(service, secrets, { agents: ['bot'], publicFields });
   if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
-};
-const ask = (service: string, request?: { method: string; path: string }) => {
-  const rule = worker.policy.rules.find((each) => each.service === service);
-  if (!rule) throw new Error(`no rule for ${service}`);
-  const { agent, id, credential, version } = rule;
-  const asked = { agent, rule: id, credential, version, host: `${service}.test`, port: 443 };
-  return worker.ask({ type: 'secret', ...asked, ...(request && { request }) }, [bot.token]);
 };
 /** The claims of a JWT whose signature is of that key. */
 const verified = (jwt: string, key: KeyObject, t: Test) => {
@@ -187,8 +171,7 @@ t.test('a refresh token that came back is stored before the token is used', asyn
     { action: 'credential.refresh', detail: { service: 'consent', version } },
   );
   await vault.kill();
-  vault = await TestVault.start(installation, { worker: endpoint.settings });
-  worker = await vault.worker();
+  ({ vault, worker } = await scene.again());
   endpoint.answer({ access_token: 'at-2', refresh_token: 'rt-2', expires_in: 3600 });
   t.same((await ask('consent')).parts.map(String), ['at-2'], 'the token itself is not stored');
   t.match(endpoint.form(), { refresh_token: 'rt-2' });

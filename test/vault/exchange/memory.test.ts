@@ -1,29 +1,13 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import t from 'tap';
 import { countInMemory } from '../../support/process-memory.ts';
-import { startTokenEndpoint } from '../../support/token-endpoint.ts';
-import { TOKEN_SERVICES } from '../../support/token-services.ts';
-import { install, TestVault } from '../../support/vault.ts';
+import { TokenScene } from '../../support/token-scene.ts';
 
 t.setTimeout(120_000);
-const installation = await install();
-const endpoint = await startTokenEndpoint();
-const vault = await TestVault.start(installation, { worker: endpoint.settings });
-const worker = await vault.worker();
-t.teardown(async () => {
-  await vault.stop();
-  await endpoint.close();
-  installation.remove();
-});
-await vault.call('POST', '/v1/services', { services: TOKEN_SERVICES });
-const bot = await vault.addAgent('bot');
-const ask = (service: string, request?: { method: string; path: string }) => {
-  const rule = worker.policy.rules.find((each) => each.service === service);
-  if (!rule) throw new Error(`no rule for ${service}`);
-  const { agent, id, credential, version } = rule;
-  const asked = { agent, rule: id, credential, version, host: `${service}.test`, port: 443 };
-  return worker.ask({ type: 'secret', ...asked, ...(request && { request }) }, [bot.token]);
-};
+const scene = await TokenScene.start();
+t.teardown(() => scene.close());
+const { endpoint, ask } = scene;
+const { vault } = scene;
 const marker = (): string => `marker-${randomBytes(24).toString('hex')}`;
 const texts = (text: string): Buffer[] => [Buffer.from(text, 'latin1'), Buffer.from(text, 'utf16le')];
 /** A private number as it stands in DER, and as OpenSSL keeps it: the least byte first. */
