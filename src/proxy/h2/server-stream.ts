@@ -118,8 +118,12 @@ export class ServerStream extends Duplex {
     }
     const content = contentOf(chunk, body.ranges);
     if (body.done) stream.end(content, () => callback());
-    else if (content.length > 0) stream.write(content, callback);
-    else callback();
+    else if (content.length > 0) {
+      // A failure is told by the close that follows, which knows whether the server had taken anything.
+      stream.write(content, (error) => {
+        if (!error) callback();
+      });
+    } else callback();
   }
 
   #onHead(raw: readonly string[], ended: boolean): void {
