@@ -8,7 +8,8 @@ export interface Profile {
   /** Set for an authority: how many authorities may stand below it. */
   readonly pathLength: number | null;
   readonly keyUsage: readonly ('digitalSignature' | 'keyCertSign' | 'cRLSign')[];
-  readonly serverAuth: boolean;
+  /** The one extended key usage (RFC 5280, 4.2.1.12), if any. */
+  readonly extendedKeyUsage: 'serverAuth' | 'clientAuth' | null;
 }
 
 const HOUR = 60 * 60 * 1000;
@@ -19,7 +20,7 @@ export const ROOT: Profile = {
   lifetimeMs: 2 * 365 * DAY,
   pathLength: 1,
   keyUsage: ['keyCertSign', 'cRLSign'],
-  serverAuth: false,
+  extendedKeyUsage: null,
 };
 
 /**
@@ -33,7 +34,7 @@ export const PREDECESSOR: Profile = {
   lifetimeMs: 7 * DAY,
   pathLength: 1,
   keyUsage: ['keyCertSign', 'cRLSign'],
-  serverAuth: true,
+  extendedKeyUsage: 'serverAuth',
 };
 
 /** Signs leaves, for the hosts of the agent's grants alone (critical name constraints). */
@@ -41,7 +42,7 @@ export const ISSUING: Profile = {
   lifetimeMs: 7 * DAY,
   pathLength: 0,
   keyUsage: ['keyCertSign', 'cRLSign'],
-  serverAuth: true,
+  extendedKeyUsage: 'serverAuth',
 };
 
 /** For one host, and the key of one worker. */
@@ -49,7 +50,23 @@ export const LEAF: Profile = {
   lifetimeMs: 24 * HOUR,
   pathLength: null,
   keyUsage: ['digitalSignature'],
-  serverAuth: true,
+  extendedKeyUsage: 'serverAuth',
+};
+
+/** An authority for client certificates, whose key is a credential's: registered with the servers of its service. */
+export const CLIENT_ROOT: Profile = {
+  lifetimeMs: 10 * 365 * DAY,
+  pathLength: 0,
+  keyUsage: ['keyCertSign', 'cRLSign'],
+  extendedKeyUsage: 'clientAuth',
+};
+
+/** Shown to a service's servers. */
+export const CLIENT: Profile = {
+  lifetimeMs: HOUR,
+  pathLength: null,
+  keyUsage: ['digitalSignature'],
+  extendedKeyUsage: 'clientAuth',
 };
 
 /** Every certificate begins this long before it is made, for clients whose clocks are slow. */

@@ -20,6 +20,8 @@ interface Names {
 
 /** AWS Signature Version 4. */
 export const SIGV4 = 'AWS4-HMAC-SHA256';
+/** No header has a space in its name. */
+const CERTIFICATE = 'a client certificate';
 
 /** What a schema cannot say: how a definition's parts refer to one another. */
 export function check(service: Service): Problem[] {
@@ -44,6 +46,7 @@ export function check(service: Service): Problem[] {
       ...checkPaths(['hosts', i, 'path_prefix'], host.path_prefix),
     ]),
     ...checkInjections(['auth', 'inject'], service.auth.inject, valueKeys, openKeys),
+    ...checkPlain(service),
     ...[oauth2?.authorization_url, oauth2?.token_url, ...Object.values(oauth2?.extra_params ?? {})].flatMap(
       (text) => checkTemplate(['auth', 'oauth2'], text ?? '', openKeys),
     ),
@@ -88,6 +91,8 @@ function checkInjection(path: PropertyKey[], inject: ServiceInject, values: Name
       const find = { ...values, names: [...values.names, 'placeholder'] };
       return [...checkTemplate([...path, 'find'], inject.find, find), ...value('replace', inject.replace)];
     }
+    case 'client_certificate':
+      return checkCertificate([...path, 'value'], inject.value, values, open);
     case 'sign':
       return checkSigning([...path, 'algorithm'], inject.algorithm, open, values);
     case 'exchange': {
@@ -104,6 +109,26 @@ function checkSigning(path: PropertyKey[], algorithm: string, open: Names, value
   const complete = open.names.includes('access_key_id') && values.names.includes('secret_access_key');
   const message = 'a signature needs the fields access_key_id, which is not secret, and secret_access_key';
   return complete ? [] : [{ path, message }];
+}
+
+/** A certificate is shown as it is: no text can stand beside it. */
+function checkCertificate(path: PropertyKey[], template: string, values: Names, open: Names): Problem[] {
+  const [name, another] = placeholders(template);
+  if (name === undefined || another !== undefined || literals(template) !== '' || open.names.includes(name)) {
+    return [
+      { path, message: 'it must be one {field}, a secret one, which holds the certificate and its key' },
+    ];
+  }
+  return checkTemplate(path, template, values);
+}
+
+/** A certificate is shown in a TLS handshake, of which plain http has none. */
+function checkPlain({ plain_http, auth, alternatives }: Service): Problem[] {
+  const injections = [...auth.inject, ...alternatives.flatMap(({ inject }) => inject)];
+  const shows = injections.some((each) => placeOf(each.in === 'exchange' ? each.then : each) === CERTIFICATE);
+  return plain_http && shows
+    ? [{ path: ['plain_http'], message: 'a client certificate is not shown over plain http' }]
+    : [];
 }
 
 function checkTemplate(path: PropertyKey[], template: string, known: Names): Problem[] {
@@ -141,8 +166,9 @@ function checkPattern(path: PropertyKey[], pattern: string | null): Problem[] {
   }
 }
 
-/** The header that an injection writes, in one spelling, or null where it writes none or its name is a template. */
+/** What an injection sets, a header in one spelling or the certificate; null where it is neither or its name a template. */
 function placeOf(inject: ServiceInject): string | null {
+  if (inject.in === 'client_certificate') return CERTIFICATE;
   if (inject.in === 'basic') return 'authorization';
   return inject.in === 'header' && placeholders(inject.name).length === 0
     ? foldHeaderName(inject.name)

@@ -28,7 +28,14 @@ export type Exchange = { readonly token: string } & (
   | { readonly kind: 'installation'; readonly url: string; readonly key: string }
   /** A JWT made for each request, over its method, host and path. */
   | { readonly kind: 'per-request'; readonly key: string }
+  /** A JWT that the credential's key signs, which is itself the token (Snowflake's key pairs). */
+  | { readonly kind: 'key-pair-jwt'; readonly key: string }
+  /** A client certificate for an hour, issued under the credential's key, with a key of its own. */
+  | { readonly kind: 'client-certificate'; readonly key: string }
 );
+
+/** An exchange that asks a token endpoint. */
+export type AskingExchange = Extract<Exchange, { readonly url: string }>;
 
 const JWT_BEARER = new Set(['jwt_bearer', 'urn:ietf:params:oauth:grant-type:jwt-bearer']);
 /** Grants that the client's own credentials are enough for. */
@@ -50,6 +57,16 @@ export function exchangeOf(service: Service): Exchange | null {
       const key = keyField(service);
       return key !== undefined && declares(service, 'key_name') ? { kind: 'per-request', token, key } : null;
     }
+    case 'key_pair_jwt': {
+      const key = keyField(service);
+      return key !== undefined && declares(service, 'account') && declares(service, 'user')
+        ? { kind: 'key-pair-jwt', token, key }
+        : null;
+    }
+    case 'client_certificate': {
+      const key = keyField(service);
+      return key !== undefined ? { kind: 'client-certificate', token, key } : null;
+    }
     default:
       return oauth2(service, token);
   }
@@ -60,7 +77,7 @@ export function exchangeOf(service: Service): Exchange | null {
  * no https URL.
  */
 export function exchangeUrl(service: Service, exchange: Exchange, publicFields: PublicFields): URL | null {
-  if (exchange.kind === 'per-request') return null;
+  if (!('url' in exchange)) return null;
   // A template that is one field alone is a URL; within one, a value is a part that cannot end it.
   const whole = /^\{[a-z][a-z0-9_]*\}$/.test(exchange.url);
   const text = fill(exchange.url, (name) => {
@@ -126,7 +143,7 @@ function derivedToken(service: Service): string | undefined {
   const declared = service.fields.map(({ key }) => key);
   const used = service.auth.inject.flatMap((each) => {
     const inject = each.in === 'exchange' ? each.then : each;
-    if (inject.in === 'header') return placeholders(inject.value);
+    if (inject.in === 'header' || inject.in === 'client_certificate') return placeholders(inject.value);
     return inject.in === 'basic' ? [...placeholders(inject.username), ...placeholders(inject.password)] : [];
   });
   const [token, another] = [...new Set(used)].filter(

@@ -104,8 +104,10 @@ function compileOne(
 ): Injection[] {
   const inject = given.in === 'exchange' && exchangeOf(service) ? given.then : given;
   if (given.in === 'sign' && given.algorithm === SIGV4) return [signature(service, publicFields)];
-  if (inject.in !== 'header' && inject.in !== 'basic') return [{ in: 'unsupported', kind: given.in }];
-  const names = (inject.in === 'header' ? [inject.value] : [inject.username, inject.password]).flatMap(
+  if (inject.in !== 'header' && inject.in !== 'basic' && inject.in !== 'client_certificate') {
+    return [{ in: 'unsupported', kind: given.in }];
+  }
+  const names = (inject.in === 'basic' ? [inject.username, inject.password] : [inject.value]).flatMap(
     placeholders,
   );
   const declared = service.fields.map(({ key }) => key);
@@ -114,6 +116,7 @@ function compileOne(
     return [{ in: 'unsupported', kind: service.auth.scheme }];
   }
   if (names.length > 0 && names.every((name) => absent.includes(name))) return [];
+  if (inject.in === 'client_certificate') return [inject];
   for (const name of names) {
     // A public value goes out as it is: one with a control byte could end the field and begin another.
     if (/[\x00-\x1f\x7f]/.test(publicField(publicFields, name) ?? '')) {

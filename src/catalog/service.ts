@@ -34,8 +34,12 @@ const Host = z
     return { pattern: written.host, path_prefix: host.path_prefix, port: written.port ?? host.port ?? 443 };
   });
 
+/** The connection to the server shows a certificate: `value` names the field that holds it and its key, in PEM. */
+const ClientCertificate = z.strictObject({ in: z.literal('client_certificate'), value: Text });
+
 const Then = z.discriminatedUnion('in', [
   z.strictObject({ in: z.literal('header'), name: Text, value: Text }),
+  ClientCertificate,
   z.strictObject({ in: z.literal('sign'), algorithm: Text }),
 ]);
 
@@ -44,6 +48,7 @@ const Inject = z.discriminatedUnion('in', [
   z.strictObject({ in: z.literal('basic'), username: Text, password: Text }),
   z.strictObject({ in: z.literal('query'), name: Text, value: Text }),
   z.strictObject({ in: z.literal('path'), find: Text, replace: Text }),
+  ClientCertificate,
   z.strictObject({ in: z.literal('sign'), algorithm: Text, note: Text.optional() }),
   // biome-ignore lint/suspicious/noThenProperty: the catalog's key; it holds an object, which no await calls.
   z.strictObject({ in: z.literal('exchange'), flow: Text, then: Then }),

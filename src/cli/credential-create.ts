@@ -35,9 +35,11 @@ export function addCreate(credential: Command): void {
       `
 The key counts at once: register the public half with the service before agents use it. Done again for the same label it
 makes a new key, as a new version; "credential rollback" takes up the one before.
+Where connections to a service show a client certificate, the key is an authority that issues one every hour.
 ${examples(
   'sallyport credential create gcp-service-account --agent bot --field client_email=ci@proj.iam.gserviceaccount.com --field scopes=https://www.googleapis.com/auth/cloud-platform',
   'sallyport credential create coinbase-cdp --field key_name=organizations/O/apiKeys/K',
+  'sallyport credential create snowflake-key-pair --agent bot --field account=ORG-ACCOUNT --field user=BOT --field host=org-account.snowflakecomputing.com',
 )}`,
     )
     .action(async (id: string, options: CreateOptions, command: Command) => {
@@ -75,6 +77,21 @@ ${examples(
 }
 
 function describe(key: unknown): string {
+  return textOf(key, 'signs') === 'certificates' ? describeAuthority(key) : describeKey(key);
+}
+
+function describeAuthority(key: unknown): string {
+  return [
+    `Its key (${textOf(key, 'type')}) was made in the HSM and never leaves it. It is an authority for client certificates, each good for`,
+    "an hour. Register the authority's certificate with the servers of the service, as one whose clients they let in:",
+    '',
+    textOf(key, 'certificate').trimEnd(),
+    '',
+    `SHA-256 fingerprint of its key: ${textOf(key, 'fingerprint')}`,
+  ].join('\n');
+}
+
+function describeKey(key: unknown): string {
   return [
     `Its key (${textOf(key, 'type')}) was made in the HSM and never leaves it. Register its public half with the service:`,
     '',

@@ -90,6 +90,7 @@ async function start(
         ca: { system: settings.systemCa, extra: settings.upstreamCa },
         guard: new AddressGuard({ allow: settings.upstreamAllow, ownListeners: settings.ownListeners }),
         resolver,
+        keyAgeMs: hotSecrets.maxAgeMs,
         proxy: settings.upstreamProxy
           ? new OutboundProxy({
               ...settings.upstreamProxy,

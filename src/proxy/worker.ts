@@ -6,8 +6,9 @@ import { pathIsUnambiguous } from './http/path.ts';
 import type { RequestJournal } from './journal/request-journal.ts';
 import type { Leaves } from './leaves.ts';
 import type { Metrics } from './metrics.ts';
-import { PolicyTable } from './policy/match.ts';
+import { PASSED, PolicyTable } from './policy/match.ts';
 import type { HotSecrets } from './secrets/hot-secrets.ts';
+import { identityOf } from './upstream/key.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { type VaultClient, vaultUnavailable } from './vault-client.ts';
 
@@ -81,7 +82,8 @@ export class Worker {
 
   /**
    * Puts a snapshot in force: when this returns, no request is decided by the old one, secrets that no rule names any
-   * more are wiped (or are, when the exchange that holds them is cut below), and live streams without a right are cut.
+   * more are wiped (or are, when the exchange that holds them is cut below), as is what they have authenticated, and live
+   * streams without a right are cut.
    */
   replacePolicy(snapshot: Snapshot): void {
     if (snapshot.revision <= this.#policy.revision) return;
@@ -90,6 +92,8 @@ export class Worker {
     for (const go of this.#awaitingPolicy.splice(0)) go();
     const keys = new Set(snapshot.rules.map(({ credential, version }) => secretKey(credential, version)));
     this.stages.secrets.retain(keys);
+    const identities = new Set([PASSED, ...snapshot.rules].map(identityOf));
+    this.stages.pool.retain((identity) => identities.has(identity));
     for (const key of this.refusedTokens) if (!keys.has(key)) this.refusedTokens.delete(key);
   }
 

@@ -45,9 +45,14 @@ export class Sessions {
     }
   }
 
-  /** Wipes what was kept for keys that begin with `prefix`. */
-  drop(prefix: string): void {
-    for (const key of [...this.#kept.keys()]) if (key.startsWith(prefix)) this.#kept.delete(key);
+  /** Wipes what was kept for keys that `isKept` does not keep. */
+  retain(isKept: (key: string) => boolean): void {
+    for (const key of [...this.#kept.keys()]) if (!isKept(key)) this.#kept.delete(key);
+  }
+
+  /** Wipes everything. */
+  clear(): void {
+    this.#kept.clear();
   }
 }
 

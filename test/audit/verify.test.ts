@@ -111,7 +111,7 @@ const TAMPERING: [string, (lines: string[]) => string[], [FindingKind, number][]
   ['a link line is removed', (l) => l.toSpliced(5, 1), [['unlinked', 8]]],
   [
     'a link line is edited',
-    (l) => l.map((x, i) => (i === 5 ? x.replace(/.{3}$/, '0"}') : x)),
+    (l) => l.map((x, i) => (i === 5 ? x.replace(/.(?="}$)/, (digit) => (digit === '0' ? '1' : '0')) : x)),
     [['edited', 4]],
   ],
   [

@@ -32,6 +32,7 @@ t.test('every service whose token is derived has an exchange, but for those that
     'paypal: grant client_credentials basic → access_token',
     'quickbooks: grant refresh_token basic → access_token',
     'salesforce: grant client_credentials body → access_token',
+    'snowflake-key-pair: key-pair-jwt → jwt',
     'spotify: grant refresh_token basic → access_token',
     'xero: grant refresh_token basic → access_token',
     'zoho-crm: grant refresh_token body → access_token',
@@ -68,7 +69,7 @@ t.test('the token endpoint is where the definition says, and nowhere else', asyn
     url('salesforce', { host: 'a.my.salesforce.com' }),
     'https://a.my.salesforce.com/services/oauth2/token',
   );
-  t.equal(url('coinbase-cdp', {}), undefined);
+  for (const id of ['coinbase-cdp', 'snowflake-key-pair']) t.equal(url(id, {}), undefined, 'it asks nobody');
   t.equal(
     url('generic-oauth2-cc', { token_url: 'https://a.example:8443/t?x=1' }),
     'https://a.example:8443/t?x=1',
@@ -117,4 +118,28 @@ t.test("a service of the user's own may have any of them", async (t) => {
   t.equal(own({ inject, oauth2: { ...oauth2, grant: 'password' } }, client), null);
   const declared = [{ in: 'header', name: 'X', value: '{access_token}' }];
   t.equal(own({ inject: declared }, [{ key: 'access_token' }]), null, 'a field of that name is a field');
+});
+
+t.test('a certificate is issued where the definition says so, and shown by the connection', async (t) => {
+  const inject = (then: object) => ({ in: 'exchange', flow: 'x509', then });
+  const service = (value: string, scheme = 'client_certificate') =>
+    parseService({
+      id: 'mutual',
+      hosts: [{ pattern: 'mutual.example' }],
+      auth: { scheme, inject: [inject({ in: 'client_certificate', value })] },
+      fields: [{ key: 'private_key' }, { key: 'common_name', secret: false, optional: true }],
+    });
+  const issuing = service('{issued_certificate}');
+  t.same(exchangeOf(issuing), {
+    kind: 'client-certificate',
+    token: 'issued_certificate',
+    key: 'private_key',
+  });
+  t.same(compileInjection(issuing, {}), [{ in: 'client_certificate', value: '{issued_certificate}' }]);
+  t.same(
+    compileInjection(service('{issued_certificate}', 'x'), {}),
+    [{ in: 'unsupported', kind: 'exchange' }],
+    'of a scheme that issues none',
+  );
+  t.throws(() => service('{issued}'), { code: 'invalid_service' });
 });

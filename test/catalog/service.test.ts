@@ -76,6 +76,7 @@ t.test('a refusal names the service, the key and the fault', async (t) => {
     { key: 'where', secret: false },
     { key: 'maybe', secret: false, optional: true },
   ];
+  const certificate = { in: 'client_certificate', value: '{token}' };
   const cases: [unknown, RegExp][] = [
     [[acme, withHost({ pattern: 'a b' })], /services\[1\]\.hosts\[0\]\.pattern: "a b" is no host/],
     [{ services: [withHost({ pattern: '*.com' })] }, /services\[0\]\.hosts\[0\]\.pattern/],
@@ -97,6 +98,22 @@ t.test('a refusal names the service, the key and the fault', async (t) => {
     [
       withInject({ in: 'sign', algorithm: 'AWS4-HMAC-SHA256' }),
       /auth\.inject\[0\]\.algorithm: a signature needs the fields access_key_id/,
+    ],
+    ...['', 'x{token}', '{token}{token2}', 'pem'].map((value): [unknown, RegExp] => [
+      withInject({ in: 'client_certificate', value }),
+      /auth\.inject\[0\]\.value: it must be one \{field\}, a secret one/,
+    ]),
+    [
+      { ...withInject({ in: 'client_certificate', value: '{where}' }), fields },
+      /auth\.inject\[0\]\.value: it must be one \{field\}, a secret one/,
+    ],
+    [
+      { ...withInject({ in: 'client_certificate', value: '{token}' }), plain_http: true },
+      /plain_http: a client certificate is not shown over plain http/,
+    ],
+    [
+      { ...acme, auth: { inject: [certificate, certificate] } },
+      /auth\.inject: a client certificate is written twice/,
     ],
     [withHost({ pattern: 'api.acme.example', path_prefix: 'v1/' }), /hosts\[0\]\.path_prefix/],
     [withHost({ pattern: 'api.acme.example', path_prefix: '/a/../b' }), /hosts\[0\]\.path_prefix/],

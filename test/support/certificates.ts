@@ -61,6 +61,18 @@ export function certify(
   return certificate(ca.name, 'server', key, issuer, extensions, validity);
 }
 
+/** A client's certificate of that common name and its key, in one PEM text as owners enter it. */
+export function makeClientPair(ca: CertificateAuthority, name: string, validity: Validity = {}): string {
+  const { publicKey, privateKey } = crypto.generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const extensions = [
+    extension('551d13', true, sequence()),
+    extension('551d0f', true, tag(0x03, Buffer.of(7, 0x80))), // keyUsage: digitalSignature
+    extension('551d25', false, sequence(oid('2b06010505070302'))), // extKeyUsage: clientAuth
+  ];
+  const issuer = crypto.createPrivateKey(ca.key);
+  return exportKey(privateKey) + certificate(ca.name, name, publicKey, issuer, extensions, validity);
+}
+
 /** RFC 5280, 4.1, in DER, signed with ecdsa-with-SHA256. */
 function certificate(
   issuer: string,

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
+import type { TlsOptions } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 import { portOf } from './tls-server.ts';
 
@@ -21,8 +22,8 @@ export class Http2Server {
   readonly #came: Http2Request[] = [];
   readonly #waiting: ((request: Http2Request) => void)[] = [];
 
-  private constructor(certificate: Certificate, settings: http2.Settings) {
-    this.server = http2.createSecureServer({ ...certificate, settings });
+  private constructor(certificate: Certificate, settings: http2.Settings, options: TlsOptions) {
+    this.server = http2.createSecureServer({ ...certificate, ...options, settings });
     this.server.on('session', (session) => {
       this.accepted++;
       this.sessions.add(session);
@@ -41,8 +42,12 @@ export class Http2Server {
     });
   }
 
-  static async start(certificate: Certificate, settings: http2.Settings = {}): Promise<Http2Server> {
-    const server = new Http2Server(certificate, settings);
+  static async start(
+    certificate: Certificate,
+    settings: http2.Settings = {},
+    options: TlsOptions = {},
+  ): Promise<Http2Server> {
+    const server = new Http2Server(certificate, settings, options);
     server.server.listen(0, '127.0.0.1');
     await once(server.server, 'listening');
     return server;

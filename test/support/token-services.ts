@@ -1,7 +1,12 @@
 /** Services whose token is made by an exchange, one for each kind; `token.test` and `app.test` are token endpoints. */
 const bearer = (name: string) => ({ in: 'header', name: 'Authorization', value: `Bearer {${name}}` });
-// biome-ignore lint/suspicious/noThenProperty: the catalog's key; it holds an object, which no await calls.
-const exchange = (flow: string, token: string) => ({ in: 'exchange', flow, then: bearer(token) });
+const certificate = (name: string) => ({ in: 'client_certificate', value: `{${name}}` });
+const exchange = (flow: string, token: string, place: (name: string) => object = bearer) => ({
+  in: 'exchange',
+  flow,
+  // biome-ignore lint/suspicious/noThenProperty: the catalog's key; it holds an object, which no await calls.
+  then: place(token),
+});
 const oauth2 = (grant: string, client_auth: string, more: object = {}) => ({
   token_url: 'https://token.test/token',
   grant,
@@ -80,6 +85,32 @@ export const TOKEN_SERVICES = [
       inject: [exchange('per-request JWT', 'jwt')],
     },
     fields: [{ key: 'key_name', secret: false }, { key: 'private_key' }],
+  },
+  {
+    id: 'warehouse',
+    hosts: [{ pattern: 'warehouse.test' }],
+    auth: { scheme: 'key_pair_jwt', inject: [exchange('jwt-rs256', 'jwt')] },
+    fields: [
+      { key: 'account', secret: false },
+      { key: 'user', secret: false },
+      { key: 'private_key' },
+      { key: 'public_key_fingerprint', secret: false, optional: true },
+    ],
+  },
+  {
+    id: 'mutual',
+    hosts: [{ pattern: 'mutual.test' }],
+    auth: {
+      scheme: 'client_certificate',
+      inject: [exchange('x509', 'issued_certificate', certificate)],
+    },
+    fields: [{ key: 'private_key' }, { key: 'common_name', secret: false, optional: true }],
+  },
+  {
+    id: 'shown',
+    hosts: [{ pattern: 'shown.test' }],
+    auth: { inject: [certificate('pem')] },
+    fields: [{ key: 'pem' }],
   },
 ];
 

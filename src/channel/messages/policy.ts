@@ -10,6 +10,8 @@ export const Injection = z.discriminatedUnion('in', [
    * derives. `placeholder`: the access key that agents sign with; what is presigned with another one is refused.
    */
   z.strictObject({ in: z.literal('sigv4'), placeholder: z.string().nullable() }),
+  /** The connection shows a certificate: the field that `value` names is its chain and its key, in PEM. */
+  z.strictObject({ in: z.literal('client_certificate'), value: z.string() }),
   /** A kind that this version cannot perform: the request is refused with `injection_unsupported`. */
   z.strictObject({ in: z.literal('unsupported'), kind: z.string() }),
 ]);

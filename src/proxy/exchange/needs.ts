@@ -1,10 +1,12 @@
+import { placeholders } from '../../catalog/template.ts';
 import type { Rule } from '../../channel/messages/policy.ts';
 import { SallyportError } from '../../errors.ts';
 import type { RequestHead } from '../http/message.ts';
 import { compileInjection } from '../injection/registry.ts';
 import { PASSED } from '../policy/match.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
-import { keyText, type UpstreamKey } from '../upstream/key.ts';
+import type { ClientIdentity } from '../upstream/client-contexts.ts';
+import { identityOf, keyText, type UpstreamKey } from '../upstream/key.ts';
 import { secretKey, type Worker } from '../worker.ts';
 import type { AgentSide } from './agent-side.ts';
 import type { Signing } from './signing.ts';
@@ -23,7 +25,7 @@ export function hotSecret(worker: Worker, rule: Rule, signing: Signing | undefin
 export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): UpstreamKey {
   if (side.lastKey?.rule === rule) return side.lastKey.key;
   const { host, port, agent, scheme, grpc } = side;
-  const identity = `${rule.credential} ${rule.version}`;
+  const identity = identityOf(rule);
   const timeoutMs = rule.limits.connectTimeoutMs ?? undefined;
   // A WebSocket is begun in HTTP/1.1.
   if ((rule.http2 || grpc) && scheme === 'https' && !head.connection.includes('upgrade')) {
@@ -33,6 +35,22 @@ export function upstreamKey(side: AgentSide, head: RequestHead, rule: Rule): Ups
   if (rule.http2 || grpc) return key;
   side.lastKey = { rule, key: { ...key, text: keyText(key) } };
   return side.lastKey.key;
+}
+
+/** The field that holds the client certificate which connections of the rule show; undefined where they show none. */
+export function certificateField({ inject }: Rule): string | undefined {
+  const shown = inject.find((each) => each.in === 'client_certificate');
+  return shown && placeholders(shown.value)[0];
+}
+
+/** That certificate with its key, as long as the lease lasts. Throws credential_missing. */
+export function clientIdentity(field: string, { fields }: Lease): ClientIdentity {
+  const identity = fields.get(field)?.value;
+  if (identity) return identity;
+  throw new SallyportError(
+    'credential_missing',
+    `The credential lacks its ${field}, which connections to the server show: tell the owner to set it again.`,
+  );
 }
 
 /**

@@ -4,7 +4,7 @@ import type { RequestHead } from '../http/message.ts';
 import type { Lease } from '../secrets/hot-secrets.ts';
 import type { UpstreamConnection } from '../upstream/connection.ts';
 import type { AgentSide } from './agent-side.ts';
-import { fetchSecret, hotSecret, upstreamKey } from './needs.ts';
+import { certificateField, clientIdentity, fetchSecret, hotSecret, upstreamKey } from './needs.ts';
 import type { Signing } from './signing.ts';
 
 /** The secret and the connection that a request goes with: at once where both are at hand, else the slow way. */
@@ -37,10 +37,8 @@ export class Supply {
   /** Gets what was not at hand, the secret from the vault and a new connection, both at once. Answers why it could not. */
   async fetch(rule: Rule, path: string, signing: Signing | undefined): Promise<unknown> {
     const request = { method: this.#head.method, path };
-    const [leased, opened] = await Promise.allSettled([
-      this.lease ?? fetchSecret(this.#side, rule, request, signing),
-      this.upstream ?? this.#open(rule),
-    ]);
+    const leasing = this.lease ?? fetchSecret(this.#side, rule, request, signing);
+    const [leased, opened] = await Promise.allSettled([leasing, this.upstream ?? this.#open(rule, leasing)]);
     if (leased.status === 'fulfilled') this.lease = leased.value;
     if (opened.status === 'fulfilled') this.upstream = opened.value;
     if (this.#over) this.letGo();
@@ -49,15 +47,20 @@ export class Supply {
 
   /** A new connection, in place of none. Throws what UpstreamPool.open throws. */
   async reconnect(rule: Rule): Promise<void> {
-    this.upstream = await this.#open(rule);
+    this.upstream = await this.#open(rule, this.lease);
     if (this.#over) this.letGo();
   }
 
-  async #open(rule: Rule): Promise<UpstreamConnection> {
+  /** The lease is waited for only where the connection shows a certificate of it. */
+  async #open(rule: Rule, leasing: Lease | undefined | Promise<Lease>): Promise<UpstreamConnection> {
     const { pool } = this.#side.worker.stages;
+    const field = certificateField(rule);
+    const lease = field === undefined ? undefined : await leasing;
+    const identity = field !== undefined && lease ? clientIdentity(field, lease) : undefined;
     this.#opening = new AbortController();
+    if (this.#over) this.#opening.abort();
     try {
-      return await pool.open(upstreamKey(this.#side, this.#head, rule), this.#opening.signal);
+      return await pool.open(upstreamKey(this.#side, this.#head, rule), this.#opening.signal, identity);
     } catch (error) {
       if (error instanceof SallyportError && error.code === 'upstream_timeout')
         this.#side.worker.metrics.limit('slow_connect');

@@ -36,7 +36,7 @@ export function compileInjection(injections: readonly Injection[]): CompiledInje
 function compile(injections: readonly Injection[]): CompiledInjection {
   try {
     if (injections.some((injection) => injection.in === 'sigv4')) return signature(injections);
-    const placements = injections.filter((each) => each.in !== 'sigv4').map(place);
+    const placements = injections.filter(isWritten).map(place);
     const names = placements.map(({ name }) => name);
     for (const name of names) check(name, names);
     return {
@@ -65,8 +65,15 @@ function signature(injections: readonly Injection[]): CompiledInjection {
   return { names: SIGNATURE_FIELDS, length: refuse, write: refuse, scrubTargets: refuse };
 }
 
+/** What stands in the head by itself: a signature is of the whole, a client certificate is shown in the handshake. */
+type Written = Exclude<Injection, { in: 'sigv4' | 'client_certificate' }>;
+
+function isWritten(injection: Injection): injection is Written {
+  return injection.in !== 'sigv4' && injection.in !== 'client_certificate';
+}
+
 /** The kinds of injection: one line each. */
-function place(injection: Exclude<Injection, { in: 'sigv4' }>): Placement {
+function place(injection: Written): Placement {
   switch (injection.in) {
     case 'header':
       return header(injection);

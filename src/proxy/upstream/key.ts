@@ -6,7 +6,7 @@ export interface UpstreamKey {
   /** What one agent left on a connection (its own login, a half-hidden request) never meets another's request. */
   readonly agent: string;
   /**
-   * The credential's id, '' for none: some servers authenticate a connection rather than a request (NTLM,
+   * The credential version (`identityOf`): some servers authenticate a connection rather than a request (NTLM,
    * Negotiate), and would take a request without the credential, or under another one, for the first one's.
    */
   readonly identity: string;
@@ -20,13 +20,18 @@ export interface UpstreamKey {
   readonly timeoutMs?: number | undefined;
 }
 
-/** The key as text, `prefixOf` its identity first; no part contains a space. */
+/** The key as text, its identity first; no part contains a space. */
 export function keyText({ host, port, agent, identity, plain, http2, text }: UpstreamKey): string {
   if (text !== undefined) return text;
   return `${identity} ${agent} ${host} ${port}${plain ? ' plain' : ''}${http2 ? ' h2' : ''}`;
 }
 
-/** How the texts of all keys of an identity begin. */
-export function prefixOf(identity: string): string {
-  return `${identity} `;
+/** Of a rule, whether or not it has a credential. */
+export function identityOf({ credential, version }: { credential: string; version: number }): string {
+  return `${credential}/${version}`;
+}
+
+/** The identity within a key's text. */
+export function identityWithin(text: string): string {
+  return text.slice(0, text.indexOf(' '));
 }

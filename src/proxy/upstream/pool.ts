@@ -8,6 +8,7 @@ import type { Resolver } from '../../upstream/resolve.ts';
 import type { TrustedRoots } from '../../upstream/trust.ts';
 import { ServerSessions } from '../h2/server-sessions.ts';
 import { ServerStream } from '../h2/server-stream.ts';
+import type { ClientIdentity } from './client-contexts.ts';
 import { UpstreamConnection } from './connection.ts';
 import { IdleConnections } from './idle-connections.ts';
 import { Incoming } from './incoming.ts';
@@ -31,8 +32,11 @@ export interface PoolOptions {
   readonly resolver: Resolver;
   readonly proxy?: OutboundProxy | undefined;
   readonly limits?: Partial<PoolLimits>;
+  /** How long the keys of client certificates are kept, in ms: as hot secrets. */
+  readonly keyAgeMs?: number;
 }
 
+const KEY_AGE_MS = 5 * 60_000;
 const DEFAULTS: PoolLimits = { idleTimeoutMs: 60_000, maxAgeMs: 10 * 60_000, maxIdle: 4096 };
 
 /** The worker's connections to servers: idle ones for the asking, new ones resumed where the server allows. */
@@ -55,7 +59,7 @@ export class UpstreamPool {
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#idle = new IdleConnections(this.#limits.idleTimeoutMs, this.#limits.maxIdle);
     this.#http2 = new ServerSessions(this.#limits);
-    this.#verified = new VerifiedConnections(this.#connector, options.ca);
+    this.#verified = new VerifiedConnections(this.#connector, options.ca, options.keyAgeMs ?? KEY_AGE_MS);
   }
 
   /** Connections that nobody uses now. */
@@ -82,20 +86,28 @@ export class UpstreamPool {
     }
   }
 
-  /** A new connection. Throws what Connector.connect does; `draining` once the pool is closed. */
-  async open(key: UpstreamKey, signal?: AbortSignal): Promise<UpstreamConnection> {
+  /**
+   * A new connection. `identity`: the client certificate that it shows, a view that lasts as long as this takes. Throws what
+   * VerifiedConnections.connect does; `draining` once the pool is closed.
+   */
+  async open(key: UpstreamKey, signal?: AbortSignal, identity?: ClientIdentity): Promise<UpstreamConnection> {
     if (this.#closed) throw draining();
     const origin = originOf(key);
     if (key.plain) return this.#adopt(await this.#connector.connectPlain(key, signal), origin, key);
-    if (key.http2) return this.#openStream(key, key.http2, origin);
+    if (key.http2) return this.#openStream(key, key.http2, origin, identity);
     const incoming = new Incoming();
-    const socket = await this.#verified.connect(key, origin, incoming, signal);
+    const socket = await this.#verified.connect(key, origin, { incoming, signal, identity });
     return this.#adopt(socket, origin, key, incoming);
   }
 
   /** A request's place on a connection that it shares: nobody's abort ends the opening for the others. */
-  async #openStream(key: UpstreamKey, sensitive: readonly string[], origin: Origin) {
-    const connect = (): Promise<tls.TLSSocket> => this.#verified.connect(key, origin);
+  async #openStream(
+    key: UpstreamKey,
+    sensitive: readonly string[],
+    origin: Origin,
+    identity: ClientIdentity | undefined,
+  ): Promise<UpstreamConnection> {
+    const connect = (): Promise<tls.TLSSocket> => this.#verified.connect(key, origin, { identity });
     const opened = await this.#http2.open(origin.text, sensitive, origin, connect);
     const connection = this.#adopt(opened.stream, opened.origin, key);
     connection.reused = opened.reused;
@@ -117,10 +129,12 @@ export class UpstreamPool {
     this.#retire(() => true);
   }
 
-  /** Closes what a credential that is gone has authenticated: idle connections now, others at their release. */
-  forget(identity: string): void {
-    this.#retire((origin) => origin.identity === identity);
-    this.#verified.forget(identity);
+  /**
+   * Closes what credentials have authenticated that `isKept` does not keep: idle connections now, others at their release.
+   */
+  retain(isKept: (identity: string) => boolean): void {
+    this.#retire((origin) => !isKept(origin.identity));
+    this.#verified.retain(isKept);
   }
 
   /** Closes every connection, those in use too, whose handlers are told; opens no more. */

@@ -3,8 +3,9 @@ import { SallyportError } from '../../errors.ts';
 import type { Connector } from '../../upstream/connect.ts';
 import { lastUse } from '../../upstream/sessions.ts';
 import { createTrust, type Trust, type TrustedRoots } from '../../upstream/trust.ts';
+import { ClientContexts, type ClientIdentity } from './client-contexts.ts';
 import type { Incoming } from './incoming.ts';
-import { keyText, prefixOf, type UpstreamKey } from './key.ts';
+import { identityWithin, keyText, type UpstreamKey } from './key.ts';
 
 /** What a connection was opened for. */
 export interface Origin {
@@ -19,26 +20,49 @@ export function originOf(key: UpstreamKey): Origin {
   return { text: keyText(key), identity: key.identity, openedAt: performance.now(), retired: false };
 }
 
+export interface Connecting {
+  /** For what it receives. */
+  readonly incoming?: Incoming | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** The client certificate that it shows: a view that lasts until the connection is there. */
+  readonly identity?: ClientIdentity | undefined;
+}
+
 /** New TLS connections, verified against what is trusted now, resumed where the server allows. */
 export class VerifiedConnections {
   readonly #connector: Connector;
+  readonly #contexts: ClientContexts;
   #trust: Trust;
   #closed = false;
 
-  /** Throws `invalid_settings` where `ca` cannot be read. */
-  constructor(connector: Connector, ca: TrustedRoots) {
+  /** `keyAgeMs`: how long keys of client certificates are kept. Throws `invalid_settings` where `ca` cannot be read. */
+  constructor(connector: Connector, ca: TrustedRoots, keyAgeMs: number) {
     this.#connector = connector;
     this.#trust = createTrust(ca);
+    this.#contexts = new ClientContexts(keyAgeMs, (identity) => this.#trust.showing(identity));
   }
 
-  /** `incoming`: for what it receives. Throws what Connector.connect does; `draining` once these are closed. */
-  async connect(
+  /** Throws what Connector.connect does; `credential_missing` for a bad identity; `draining` once these are closed. */
+  async connect(key: UpstreamKey, origin: Origin, how: Connecting): Promise<tls.TLSSocket> {
+    if (this.#closed) throw draining();
+    const trust = this.#trust;
+    const { identity } = how;
+    const socket = identity
+      ? await this.#contexts.with(key.identity, identity, (context) =>
+          this.#connect(key, origin, how, context),
+        )
+      : await this.#connect(key, origin, how, trust.secureContext);
+    if (!this.#closed && this.#trust === trust) return socket;
+    socket.destroy();
+    return this.connect(key, origin, how); // what was trusted has changed meanwhile
+  }
+
+  async #connect(
     key: UpstreamKey,
     origin: Origin,
-    incoming?: Incoming,
-    signal?: AbortSignal,
+    { incoming, signal }: Connecting,
+    secureContext: tls.SecureContext,
   ): Promise<tls.TLSSocket> {
-    if (this.#closed) throw draining();
     const trust = this.#trust;
     const { text } = origin;
     let resumed = trust.sessions.take(text);
@@ -49,7 +73,6 @@ export class VerifiedConnections {
       else trust.sessions.put(text, { session, until: lastUse(validTo, from) });
     };
     const { host, port, agent, timeoutMs } = key;
-    const { secureContext } = trust;
     const protocol = key.http2 ? 'h2' : 'http/1.1';
     const session = resumed?.session;
     const onread = incoming?.onread;
@@ -60,30 +83,31 @@ export class VerifiedConnections {
         trust.sessions.put(text, resumed); // unlike a ticket of TLS 1.3, it serves many times
         resumed = undefined;
       }
-      if (!this.#closed && this.#trust === trust) return socket;
-      socket.destroy();
+      return socket;
     } finally {
       resumed?.session.fill(0);
     }
-    return this.connect(key, origin, incoming, signal); // what was trusted has changed meanwhile
   }
 
   /** Trusts other roots from now on; sessions are wiped. Throws `invalid_settings`, and changes nothing then. */
   retrust(ca: TrustedRoots): void {
     const trust = createTrust(ca);
-    this.#trust.sessions.drop('');
+    this.#trust.sessions.clear();
     this.#trust = trust;
+    this.#contexts.retain(() => false);
   }
 
-  /** Wipes the sessions of a credential that is gone. */
-  forget(identity: string): void {
-    this.#trust.sessions.drop(prefixOf(identity));
+  /** Wipes the sessions and keys of credentials that `isKept` does not keep. */
+  retain(isKept: (identity: string) => boolean): void {
+    this.#trust.sessions.retain((text) => isKept(identityWithin(text)));
+    this.#contexts.retain(isKept);
   }
 
   /** Opens no more. */
   close(): void {
     this.#closed = true;
-    this.#trust.sessions.drop('');
+    this.#trust.sessions.clear();
+    this.#contexts.retain(() => false);
   }
 }
 

@@ -18,7 +18,7 @@ import { keyIdentifier, publicKeyInfo } from './public-key.ts';
 
 const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
 const COMMON_NAME = '2.5.4.3';
-const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
+const EXTENDED_KEY_USAGE = { serverAuth: '1.3.6.1.5.5.7.3.1', clientAuth: '1.3.6.1.5.5.7.3.2' } as const;
 const EXTENSION = {
   subjectKeyIdentifier: '2.5.29.14',
   keyUsage: '2.5.29.15',
@@ -119,14 +119,17 @@ export function emptyName(): Node {
 }
 
 function extensions({ profile, point, issuerPoint, constraints, names }: CertificateParts): Node[] {
-  const { pathLength } = profile;
+  const { pathLength, extendedKeyUsage } = profile;
   const list: Node[] = [];
   if (pathLength !== null) {
     const value = sequence(boolean(true), unsigned(Buffer.from([pathLength])));
     list.push(extension(EXTENSION.basicConstraints, true, value));
   }
   list.push(extension(EXTENSION.keyUsage, true, keyUsage(profile)));
-  if (profile.serverAuth) list.push(extension(EXTENSION.extKeyUsage, false, sequence(oid(SERVER_AUTH))));
+  if (extendedKeyUsage !== null) {
+    const usage = sequence(oid(EXTENDED_KEY_USAGE[extendedKeyUsage]));
+    list.push(extension(EXTENSION.extKeyUsage, false, usage));
+  }
   if (constraints) list.push(extension(EXTENSION.nameConstraints, true, constraints));
   if (names) list.push(extension(EXTENSION.subjectAltName, true, sequence(...names)));
   list.push(extension(EXTENSION.subjectKeyIdentifier, false, octets(keyIdentifier(point))));

@@ -11,6 +11,7 @@ import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
 import { openBox, type SealedBox } from './box.ts';
+import { checkClientPair } from './client-pair.ts';
 import { firstKey } from './derive-signing-key.ts';
 import {
   currentKey,
@@ -77,7 +78,9 @@ export class Credentials {
       return await this.#changes.apply('credential.set', `${input.service}/${input.label}`, async (state) => {
         if (input.hsm) return this.#import(state, input, secrets);
         const draft = await this.#draft(state, input, secrets);
-        await tryKey(requireService(state, input.service), secrets);
+        const service = requireService(state, input.service);
+        await tryKey(service, publicFieldsOf(state, input), secrets);
+        checkClientPair(service, secrets);
         return draft;
       });
     } finally {
@@ -139,24 +142,26 @@ export class Credentials {
           id,
         );
         await this.#keyholder.makeCredentialKey(label, keyType);
-        return { ...draft, result: { ...draft.result, key: label } };
+        return { ...draft, result: { ...draft.result, key: { label, exchange } } };
       },
     );
     const { key, ...credential } = set;
-    return { ...credential, key: await publicHalf(this.#keyholder, key) };
+    return { ...credential, key: await publicHalf(this.#keyholder, key.label, key.exchange) };
   }
 
   /** The public half of a credential's key in the HSM. Throws not_found, hsm_unavailable, hsm_key_missing. */
   async publicKey(id: string): Promise<PublicHalf> {
-    const label = await this.#changes.apply('credential.key', id, async (state) => {
+    const key = await this.#changes.apply('credential.key', id, async (state) => {
       const credential = state.credential(id);
-      return { rows: [], result: credential && (await currentKey(this.#keyholder, state, credential)) };
+      const exchange = credential && signingExchange(requireService(state, credential.service));
+      const label = exchange && (await currentKey(this.#keyholder, state, credential));
+      return { rows: [], result: exchange && label !== undefined ? { label, exchange } : undefined };
     });
-    if (label === undefined) {
+    if (!key) {
       const message = `No credential with a key in the HSM has the id ${id}; \`sallyport credential list\` shows all.`;
       throw new SallyportError('not_found', message);
     }
-    return publicHalf(this.#keyholder, label);
+    return publicHalf(this.#keyholder, key.label, key.exchange);
   }
 
   /** Removes a credential with its grants and shreds what is sealed. Throws not_found and what `apply` throws. */
@@ -187,7 +192,7 @@ export class Credentials {
     const definition = requireService(state, input.service);
     const agents = input.agents.map((name) => requireAgent(state, name));
     const existing = credentialLabelled(state, input);
-    const publicFields = { ...(existing && readFields(existing.public_fields)), ...input.publicFields };
+    const publicFields = publicFieldsOf(state, input);
     checkPublicFields(definition, publicFields);
     checkSecrets(definition, secrets);
     const names = secrets.map((secret) => secret.name);
@@ -223,6 +228,12 @@ export class Credentials {
       detail: { credential: credential.id, version: current_version, agents: input.agents.join(' ') },
     };
   }
+}
+
+/** Those that are given, and of the credential that is there those that are not. */
+function publicFieldsOf(state: PolicyState, input: CredentialTerms): Record<string, string> {
+  const existing = credentialLabelled(state, input);
+  return { ...(existing && readFields(existing.public_fields)), ...input.publicFields };
 }
 
 function credentialLabelled(

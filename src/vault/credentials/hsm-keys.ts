@@ -8,6 +8,7 @@ import { decodeFields } from '../../sealing/fields.ts';
 import type { CredentialsTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
+import { clientRoot } from './client-root.ts';
 import { selfSigned } from './self-signed.ts';
 import type { SecretValue } from './values.ts';
 import { openVersion } from './versions.ts';
@@ -25,7 +26,12 @@ export interface PublicHalf {
   readonly type: string;
   /** PEM. */
   readonly publicKey: string;
-  /** A certificate of its own signature, for services that take keys in one (Google); PEM. */
+  /** What it signs: tokens, or client certificates that it issues. */
+  readonly signs: 'tokens' | 'certificates';
+  /**
+   * A certificate of its own signature, PEM: for services that take keys in one (Google); of an authority, where it issues
+   * certificates.
+   */
   readonly certificate: string;
   readonly jwk: webcrypto.JsonWebKey & { readonly kid: string };
   /** SHA-256 of the SPKI, base64. */
@@ -49,7 +55,7 @@ function mayHaveKeys(service: Service): boolean {
 
 /** Which key the exchange takes: RSA unless it signs by ES256. Throws invalid_argument where `asked` is another kind. */
 export function keyTypeFor(exchange: Exchange, asked: KeyType | undefined): KeyType {
-  const elliptic = exchange.kind === 'per-request';
+  const elliptic = exchange.kind === 'per-request' || exchange.kind === 'client-certificate';
   const type = asked ?? (elliptic ? 'p-256' : 'rsa-2048');
   if ((type === 'p-256') === elliptic) return type;
   const takes = elliptic ? 'p-256' : 'rsa-2048 or rsa-3072';
@@ -80,17 +86,24 @@ export function refuseReferences(secrets: readonly SecretValue[]): void {
   throw new SallyportError('invalid_credential', message);
 }
 
-/** The public half of that key. Throws hsm_unavailable, hsm_key_missing. */
-export async function publicHalf(keyholder: KeyholderClient, label: string): Promise<PublicHalf> {
+/** The public half of the key that `exchange` signs with. Throws hsm_unavailable, hsm_key_missing. */
+export async function publicHalf(
+  keyholder: KeyholderClient,
+  label: string,
+  exchange: Exchange,
+): Promise<PublicHalf> {
   const spki = await keyholder.credentialPublicKey(label);
   const key = createPublicKey({ key: spki, format: 'der', type: 'spki' });
   const rsa = key.asymmetricKeyType === 'rsa';
   const jwk = key.export({ format: 'jwk' });
-  const certificate = await selfSigned(spki, rsa ? 'rsa' : 'ecdsa', label, (message) =>
-    keyholder.signWithCredentialKey(label, message),
-  );
+  const issues = exchange.kind === 'client-certificate';
+  const sign = (message: Buffer): Promise<Buffer> => keyholder.signWithCredentialKey(label, message);
+  const certificate = issues
+    ? await clientRoot(spki, label, sign)
+    : await selfSigned(spki, rsa ? 'rsa' : 'ecdsa', label, sign);
   return {
     type: rsa ? `RSA-${key.asymmetricKeyDetails?.modulusLength}` : 'EC P-256',
+    signs: issues ? 'certificates' : 'tokens',
     publicKey: key.export({ type: 'spki', format: 'pem' }),
     certificate,
     jwk: { ...jwk, use: 'sig', alg: rsa ? 'RS256' : 'ES256', kid: thumbprint(jwk) },

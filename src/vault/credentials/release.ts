@@ -25,7 +25,9 @@ export async function openInjected(
   version: CredentialVersionsTable,
   inject: readonly Injection[],
 ): Promise<ReleasedField[]> {
-  const wanted = injectedFields(inject);
+  const sent = injectedFields(inject);
+  // The key of a client certificate is shown to nobody, so that no answer can contain it.
+  const wanted = new Set([...sent, ...inject.flatMap(certificateFields)]);
   const visible = Object.entries(readFields(credential.public_fields))
     .filter(([name]) => wanted.has(name))
     .map(([name, text]) => ({ name, secret: false, value: Buffer.from(text, 'utf8') }));
@@ -34,7 +36,7 @@ export async function openInjected(
   try {
     const secret = decodeFields(plaintext)
       .filter((field) => wanted.has(field.name))
-      .map(({ name, value }) => ({ name, secret: true, value: copySecret(value) }));
+      .map(({ name, value }) => ({ name, secret: sent.has(name), value: copySecret(value) }));
     return [...visible, ...secret];
   } finally {
     plaintext.fill(0);
@@ -49,4 +51,8 @@ function injectedFields(inject: readonly Injection[]): ReadonlySet<string> {
       return [];
     }),
   );
+}
+
+function certificateFields(each: Injection): string[] {
+  return each.in === 'client_certificate' ? placeholders(each.value) : [];
 }

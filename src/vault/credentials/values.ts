@@ -65,10 +65,19 @@ function headerFields(service: Service): ReadonlySet<string> {
   );
 }
 
-/** Fields that go into a request in some form. The others stay in the vault: a private key has lines. */
+/** Fields that go into a request in some form. The others may have lines: private keys that stay in the vault, certificates. */
 function writtenFields(service: Service): ReadonlySet<string> {
-  if (!exchangeOf(service)) return new Set(service.fields.map((field) => field.key));
-  return new Set(placeholders(JSON.stringify(service.auth.inject)));
+  const written = service.auth.inject.filter((inject) => inject.in !== 'client_certificate');
+  if (exchangeOf(service)) return new Set(placeholders(JSON.stringify(written)));
+  const shown = certificateFields(service).filter((name) => !JSON.stringify(written).includes(`{${name}}`));
+  return new Set(service.fields.map((field) => field.key).filter((name) => !shown.includes(name)));
+}
+
+/** Fields that connections show as their client certificate, with its key. */
+export function certificateFields(service: Service): string[] {
+  return service.auth.inject.flatMap((inject) =>
+    inject.in === 'client_certificate' ? placeholders(inject.value) : [],
+  );
 }
 
 /** Field content of RFC 9110, 5.5 without tabs: visible ASCII and obs-text, spaces only between. */

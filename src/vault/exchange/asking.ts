@@ -1,4 +1,4 @@
-import type { Exchange } from '../../catalog/exchange.ts';
+import type { AskingExchange, Exchange } from '../../catalog/exchange.ts';
 import type { Service } from '../../catalog/service.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
@@ -7,7 +7,9 @@ import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '.
 import { openVersion } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
+import { clientCertificate } from './client-certificate.ts';
 import type { Exchanger, Exchangers, TokenAnswer } from './exchangers.ts';
+import { keyPairJwt } from './key-pair-jwt.ts';
 import type { Material } from './material.ts';
 import { refusal } from './refusal.ts';
 import { type AgentRequest, prepare, requestJwt } from './requests.ts';
@@ -36,14 +38,23 @@ export class Asking {
   }
 
   /**
-   * Asks the token endpoint, in each of the ways to authenticate that there are until one is taken. Throws
+   * The token: made here, or asked for at the token endpoint, in each of the ways to authenticate that there are until
+   * one is taken. Throws
    * exchange_failed, exchange_refused, credential_missing, hsm_unavailable.
    */
   async token(subject: Subject): Promise<TokenGiven> {
     const { exchange, service } = subject;
-    if (exchange.kind === 'per-request') throw new TypeError('there is no token endpoint');
+    if (exchange.kind === 'key-pair-jwt') {
+      return this.#opened(subject, (material) => keyPairJwt(exchange, material, Date.now()));
+    }
+    if (exchange.kind === 'client-certificate') {
+      return this.#opened(subject, (material) => clientCertificate(exchange, material, Date.now()));
+    }
+    if (exchange.kind === 'per-request') throw new TypeError('it is made for each request');
     for (let attempt = 0; ; attempt++) {
-      const answer = await this.#exchangers.run((exchanger) => this.#ask(exchanger, subject, attempt));
+      const answer = await this.#exchangers.run((exchanger) =>
+        this.#ask(exchanger, exchange, subject, attempt),
+      );
       if (answer.outcome === 'token') return answer;
       const another = exchange.kind === 'grant' && attempt + 1 < exchange.client.length;
       if (!another || answer.error !== 'invalid_client') throw refusal(service.id, exchange.kind, answer);
@@ -58,9 +69,12 @@ export class Asking {
   }
 
   /** The credential is open only until the request has been handed over. */
-  async #ask(exchanger: Exchanger, subject: Subject, attempt: number): Promise<TokenAnswer> {
-    const { exchange } = subject;
-    if (exchange.kind === 'per-request') throw new TypeError('there is no token endpoint');
+  async #ask(
+    exchanger: Exchanger,
+    exchange: AskingExchange,
+    subject: Subject,
+    attempt: number,
+  ): Promise<TokenAnswer> {
     const { answer } = await this.#opened(subject, async (material) => {
       const prepared = await prepare(exchange, material, attempt, Date.now());
       try {
@@ -86,6 +100,7 @@ export class Asking {
         secrets: decodeFields(plaintext),
         credential: credential.id,
         sign: (label, message) => this.#keyholder.signWithCredentialKey(label, message),
+        publicKey: (label) => this.#keyholder.credentialPublicKey(label),
       });
     } finally {
       plaintext.fill(0);

@@ -1,5 +1,5 @@
 import { allocateSecret } from '../../secret-buffer.ts';
-import { base64url } from './base64url.ts';
+import { base64url } from './base64.ts';
 
 /** A key that signs JWTs: in memory, for the length of a lease, or in the HSM. */
 export interface SigningKey {

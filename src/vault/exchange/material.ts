@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
 import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
@@ -18,14 +19,28 @@ export interface Material {
   /** The credential's id, and how its key signs that is in the HSM. */
   readonly credential: string;
   sign(label: string, message: Buffer): Promise<Buffer>;
+  /** The public half of that key, SPKI in DER. */
+  publicKey(label: string): Promise<Buffer>;
 }
 
 /** Throws invalid_credential where a credential's private key is none that its service takes: better now than later. */
-export async function tryKey(service: Service, secrets: readonly SecretValue[]): Promise<void> {
+export async function tryKey(
+  service: Service,
+  publicFields: Material['publicFields'],
+  secrets: readonly SecretValue[],
+): Promise<void> {
   const exchange = exchangeOf(service);
   if (!exchange || !('key' in exchange)) return;
+  if (exchange.kind === 'client-certificate') {
+    const message = `The key of ${service.id} issues client certificates and is born in the HSM: make it with \`sallyport credential create ${service.id}\`.`;
+    throw new SallyportError('invalid_credential', message);
+  }
   const none = (): Promise<Buffer> => Promise.reject(new TypeError('a key in the HSM is not tried'));
-  const material = { service, publicFields: {}, secrets, credential: '', sign: none };
+  const material = { service, publicFields, secrets, credential: '', sign: none, publicKey: none };
+  if (exchange.kind === 'key-pair-jwt' && firstPublic(material, FINGERPRINT) === undefined) {
+    const message = `The field ${FINGERPRINT} of ${service.id} is missing: give it as the service shows it, or have the key made in the HSM (\`sallyport credential create\`).`;
+    throw new SallyportError('invalid_credential', message);
+  }
   try {
     const jwt = await signedBy(material, exchange, () => ({}));
     jwt.fill(0);
@@ -44,7 +59,14 @@ interface Signer {
   readonly owner: string | undefined;
 }
 
-const ALGORITHM = { 'jwt-bearer': 'RS256', installation: 'RS256', 'per-request': 'ES256' } as const;
+const ALGORITHM = {
+  'jwt-bearer': 'RS256',
+  installation: 'RS256',
+  'per-request': 'ES256',
+  'key-pair-jwt': 'RS256',
+  'client-certificate': 'ES256',
+} as const;
+const FINGERPRINT = 'public_key_fingerprint';
 const KEYS = { RS256: 'an RSA private key in PEM', ES256: 'a P-256 private key in PEM' } as const;
 
 /** The public field of the first of these names that the credential has. */
@@ -66,6 +88,29 @@ export function secretNamed(material: Material, name: string): NamedSecret {
   return secret;
 }
 
+/** The label of the key in the HSM, if it is there. Throws exchange_refused where it is another credential's. */
+export function ownKey(material: Material, { key }: Extract<Exchange, { key: string }>): string | undefined {
+  const label = referencedKey(secretNamed(material, key).value);
+  if (label?.startsWith(`${material.credential}-`) === false) throw missing(material, 'key of its own');
+  return label;
+}
+
+/**
+ * How the service knows the key: SHA-256 of its public half, as Snowflake writes it. Of a key that is not in the HSM the owner says it:
+ * to work it out here would leave copies of the key. Throws exchange_refused, hsm_unavailable.
+ */
+export async function fingerprintOf(
+  material: Material,
+  exchange: Extract<Exchange, { key: string }>,
+): Promise<string> {
+  const label = ownKey(material, exchange);
+  const said = firstPublic(material, FINGERPRINT);
+  if (label === undefined && said === undefined) throw missing(material, FINGERPRINT);
+  return label === undefined
+    ? `SHA256:${said?.replace(/^SHA256:/, '')}`
+    : `SHA256:${hash('sha256', await material.publicKey(label), 'base64')}`;
+}
+
 /** Lends the key of `exchange` to `use`. Throws exchange_refused where the field holds none. */
 async function withSigner<T>(
   material: Material,
@@ -74,9 +119,8 @@ async function withSigner<T>(
 ): Promise<T> {
   const { value } = secretNamed(material, exchange.key);
   const algorithm = ALGORITHM[exchange.kind];
-  const label = referencedKey(value);
+  const label = ownKey(material, exchange);
   if (label !== undefined) {
-    if (!label.startsWith(`${material.credential}-`)) throw missing(material, 'key of its own');
     const key = { algorithm, sign: (input: Buffer) => material.sign(label, input) } as const;
     return use({ key, keyId: firstPublic(material, 'key_id', 'key_name'), owner: undefined });
   }

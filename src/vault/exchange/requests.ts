@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { ClientAuthentication, Exchange } from '../../catalog/exchange.ts';
+import type { AskingExchange, ClientAuthentication, Exchange } from '../../catalog/exchange.ts';
 import { exchangeUrl } from '../../catalog/exchange.ts';
 import { fill } from '../../catalog/template.ts';
 import type { TokenRequest, Value } from '../../channel/messages/exchanger.ts';
@@ -36,7 +36,7 @@ const NOTHING_MADE = (): void => {};
  * exchange_refused where the credential is not fit for it, invalid_credential, hsm_unavailable.
  */
 export async function prepare(
-  exchange: Exclude<Exchange, { kind: 'per-request' }>,
+  exchange: AskingExchange,
   material: Material,
   attempt: number,
   now: number,

@@ -29,7 +29,9 @@ export async function openReleased(
   message: SecretRequest,
 ): Promise<Released> {
   const made = await exchanged(parts, compiled, version, message);
-  const fields: ReleasedField[] = made ? [{ name: made.name, secret: true, value: made.value }] : [];
+  // The key of a client certificate is shown to nobody, so that no answer can contain it.
+  const secret = compiled.exchange?.kind !== 'client-certificate';
+  const fields: ReleasedField[] = made ? [{ name: made.name, secret, value: made.value }] : [];
   try {
     fields.push(...(await opened(parts, compiled, version, message)));
   } catch (error) {

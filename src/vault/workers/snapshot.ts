@@ -156,8 +156,9 @@ function tokenOf(
 ): Pick<Rule, 'token' | 'tokenEndpoint'> {
   const exchange = exchangeOf(definition);
   if (!exchange) return {};
+  if (exchange.kind === 'per-request') return { token: 'per-request' };
   const url = exchangeUrl(definition, exchange, publicFields);
-  if (!url) return { token: 'per-request' };
+  if (!url) return { token: 'kept' };
   const host = canonicalHost(url.hostname) ?? url.hostname;
   const port = url.port === '' ? 443 : Number(url.port);
   return { token: 'kept', tokenEndpoint: { host, port, path: url.pathname } };

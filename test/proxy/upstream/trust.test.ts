@@ -33,7 +33,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     for (const other of [{ identity: 'c2' }, { agent: 'b' }, { host: 'other.test' }]) {
       t.equal(await connect(other), false, `not for ${JSON.stringify(other)}`);
     }
-    pool.forget('c1');
+    pool.retain((identity) => identity !== 'c1');
     t.equal(await connect(), false, 'forgotten with its credential');
     t.equal(await connect({ identity: 'c2' }), true, 'others keep theirs');
     pool.retrust({ system: ca.cert, extra: '' });
@@ -84,7 +84,7 @@ t.test(
   async (t) => {
     const { pool, key } = await bench(t);
     const ends: [string, () => void, boolean][] = [
-      ['forget', () => pool.forget('c1'), true],
+      ['forget', () => pool.retain((identity) => identity !== 'c1'), true],
       ['retrust', () => pool.retrust({ system: '', extra: ca.cert }), false],
     ];
     for (const [what, end, keepsOthers] of ends) {

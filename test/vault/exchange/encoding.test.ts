@@ -4,16 +4,33 @@ import t from 'tap';
 import { exchangeOf, exchangeUrl } from '../../../src/catalog/exchange.ts';
 import { parseService } from '../../../src/catalog/service.ts';
 import { SallyportError } from '../../../src/errors.ts';
-import { base64url } from '../../../src/vault/exchange/base64url.ts';
+import { base64, base64url } from '../../../src/vault/exchange/base64.ts';
 import { signJwt } from '../../../src/vault/exchange/jwt.ts';
+import { pem as pemText } from '../../../src/vault/exchange/pem.ts';
 import { pemKey, readServiceAccount, unescapedPem } from '../../../src/vault/exchange/private-key.ts';
 import { refusal } from '../../../src/vault/exchange/refusal.ts';
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 
-t.test('base64url is that of RFC 4648', async () => {
+t.test('base64url and base64 are those of RFC 4648', async () => {
   fc.assert(
-    fc.property(bytes, (input) => base64url(input).toString('latin1') === input.toString('base64url')),
+    fc.property(
+      bytes,
+      (input) =>
+        base64url(input).toString('latin1') === input.toString('base64url') &&
+        base64(input).toString('latin1') === input.toString('base64'),
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+t.test('PEM is that of RFC 7468', async () => {
+  fc.assert(
+    fc.property(bytes, (input) => {
+      const lines = input.toString('base64').match(/.{1,64}/g) ?? [];
+      const expected = ['-----BEGIN SOME KEY-----', ...lines, '-----END SOME KEY-----', ''].join('\n');
+      return pemText('SOME KEY', input).toString('latin1') === expected;
+    }),
     { numRuns: 1_000 },
   );
 });
