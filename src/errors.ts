@@ -33,6 +33,8 @@ export const ERRORS = {
   upstream_unresolved: { status: 502, retryable: true },
   upstream_unreachable: { status: 502, retryable: true },
   upstream_untrusted: { status: 502, retryable: false },
+  /** The server asks for a client certificate, or does not accept the one that it was shown. */
+  client_certificate_refused: { status: 502, retryable: false },
   upstream_invalid: { status: 502, retryable: true },
   upstream_closed: { status: 502, retryable: true },
   upstream_refused: { status: 503, retryable: true },

@@ -60,8 +60,8 @@ export class Connector {
    * resolves to is checked, and one that is forbidden refuses the name: a name that mixes them is a rebinding attack.
    * The addresses that were checked are those dialled.
    *
-   * Throws `upstream_unresolved`, `address_forbidden`, `upstream_unreachable`, `upstream_untrusted` (certificate or
-   * name), `upstream_timeout`, `rate_limited`; the signal's reason where it was aborted.
+   * Throws `upstream_unresolved`, `address_forbidden`, `upstream_unreachable`, `client_certificate_refused`,
+   * `upstream_untrusted` (certificate or name), `upstream_timeout`, `rate_limited`; the signal's reason where it was aborted.
    */
   connect(target: Target, signal?: AbortSignal): Promise<tls.TLSSocket> {
     const named = { ...target, host: bareHost(target.host) };

@@ -6,6 +6,9 @@ interface Destination {
   readonly port: number;
 }
 
+const CLIENT_ALERT =
+  /^ERR_SSL_.*ALERT_((?:BAD|UNSUPPORTED)_CERTIFICATE|CERTIFICATE_(?:REVOKED|EXPIRED|UNKNOWN|REQUIRED)|UNKNOWN_CA|ACCESS_DENIED)$/;
+
 export function timedOut(target: Destination, timeoutMs: number): SallyportError {
   return new SallyportError(
     'upstream_timeout',
@@ -19,6 +22,18 @@ export function untrusted(target: Destination, why: string, cause?: Error): Sall
     `The certificate of ${describe(target)} was not accepted: ${clean(why)}. Nothing was sent; whoever runs the proxy can trust another authority with --upstream-ca.`,
     { cause },
   );
+}
+
+/**
+ * What a server means by a TLS alert about the client's certificate (RFC 8446, 6.2), which with TLS 1.3 arrives when the handshake is
+ * over; undefined for every other error.
+ */
+export function clientRefused(error: Error): SallyportError | undefined {
+  const code = 'code' in error ? String(error.code) : '';
+  const [, alert] = CLIENT_ALERT.exec(code) ?? [];
+  if (alert === undefined) return undefined;
+  const message = `The server lets in clients with a certificate that it knows, and said of ours: ${alert.toLowerCase().replaceAll('_', ' ')}. Ask the owner to set the credential anew, or to have the server trust it.`;
+  return new SallyportError('client_certificate_refused', message, { cause: error });
 }
 
 export function unreachable(target: Destination, error: Error): SallyportError {

@@ -1,7 +1,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import type { SallyportError } from '../errors.ts';
-import { unreachable, untrusted } from './failures.ts';
+import { clientRefused, unreachable, untrusted } from './failures.ts';
 
 /** Whom a TLS connection is to, and what it trusts. */
 export interface SecureTarget {
@@ -46,7 +46,7 @@ export function openSecure(
   return socket;
 }
 
-/** Resolves once a socket of openSecure is verified and ready. Throws upstream_untrusted, upstream_unreachable, the signal's reason. */
+/** Resolves once a socket of openSecure is verified and ready. Throws upstream_untrusted, client_certificate_refused, upstream_unreachable, the signal's reason. */
 export function whenSecure(
   socket: tls.TLSSocket,
   target: SecureTarget,
@@ -74,5 +74,6 @@ export function whenSecure(
 /** What an error of a socket of openSecure means, once it had connected. */
 export function secureFailure(target: SecureTarget, socket: tls.TLSSocket, error: Error): SallyportError {
   // Set only where a certificate was looked at and found wanting.
-  return socket.authorizationError ? untrusted(target, error.message, error) : unreachable(target, error);
+  if (socket.authorizationError) return untrusted(target, error.message, error);
+  return clientRefused(error) ?? unreachable(target, error);
 }

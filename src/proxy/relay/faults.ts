@@ -1,4 +1,5 @@
 import { SallyportError } from '../../errors.ts';
+import { clientRefused } from '../../upstream/failures.ts';
 
 /** The server sent what nobody asked it for. `what`: a verb and its object. */
 export function unasked(what: string): SallyportError {
@@ -9,6 +10,8 @@ export function unasked(what: string): SallyportError {
 }
 
 export function closedEarly(cause?: Error): SallyportError {
+  const refusal = cause && clientRefused(cause);
+  if (refusal) return refusal;
   const message =
     'The server closed the connection before its answer was whole; the key is healthy. Try again.';
   return new SallyportError('upstream_closed', message, { cause });

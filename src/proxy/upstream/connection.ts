@@ -63,6 +63,7 @@ export class UpstreamConnection {
     });
     socket.on('end', () => {
       this.#ended = true;
+      if (this.#error) return; // a TLS alert, which the close that follows tells
       if (this.#handler) this.#handler.onEnd();
       else socket.destroy();
     });
