@@ -61,6 +61,21 @@ export function runEnvironment(inherited: Environment, facts: ProxyFacts): Recor
     GIT_HTTP_PROXY_AUTHMETHOD: 'basic',
     OPENCLAW_PROXY_URL: facts.proxyUrl,
     AWS_EC2_METADATA_DISABLED: 'true',
+    ...gitOverHttp1(inherited),
+  };
+}
+
+/**
+ * git's configuration in the environment (git-config(1)), ours behind what is there. Over HTTP/2 git pushes that are large wait for
+ * ever now and then: older ones read on where libcurl asks once more after the end (git/git#1608; seen with 2.39 under load).
+ */
+function gitOverHttp1(inherited: Environment): Record<string, string> {
+  const before = Number(inherited.GIT_CONFIG_COUNT ?? 0);
+  if (!Number.isInteger(before) || before < 0) return {}; // git will say what is wrong with it
+  return {
+    GIT_CONFIG_COUNT: String(before + 1),
+    [`GIT_CONFIG_KEY_${before}`]: 'http.version',
+    [`GIT_CONFIG_VALUE_${before}`]: 'HTTP/1.1',
   };
 }
 

@@ -51,6 +51,26 @@ t.test('NO_PROXY keeps what was there, and this machine; a star is dropped', asy
   t.equal(environment.no_proxy, environment.NO_PROXY);
 });
 
+t.test('git speaks HTTP/1.1, behind whatever it was told before', async (t) => {
+  const said = (inherited: Record<string, string>) =>
+    Object.fromEntries(
+      Object.entries(runEnvironment(inherited, FACTS)).filter(([name]) => name.startsWith('GIT_CONFIG_')),
+    );
+  t.same(said({}), {
+    GIT_CONFIG_COUNT: '1',
+    GIT_CONFIG_KEY_0: 'http.version',
+    GIT_CONFIG_VALUE_0: 'HTTP/1.1',
+  });
+  const own = { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'user.name', GIT_CONFIG_VALUE_0: 'bot' };
+  t.same(said(own), {
+    ...own,
+    GIT_CONFIG_COUNT: '2',
+    GIT_CONFIG_KEY_1: 'http.version',
+    GIT_CONFIG_VALUE_1: 'HTTP/1.1',
+  });
+  t.same(said({ GIT_CONFIG_COUNT: 'x' }), { GIT_CONFIG_COUNT: 'x' }, 'git says what is wrong with it');
+});
+
 t.test('nothing that leads to the vault is handed on', async (t) => {
   const environment = runEnvironment(
     {
