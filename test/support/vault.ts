@@ -312,7 +312,12 @@ export class TestVault {
 
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
     for (let waited = 0; !(await holds()); waited += 20) {
-      if (waited > 8_000) throw new Error(`It never came to this: ${what}. ${this.stderr}`);
+      const { signalCode, exitCode } = this.process;
+      const ended = signalCode ?? exitCode;
+      if (waited > 8_000 || ended !== null) {
+        const running = ended === null ? '' : ` The vault has ended (${ended}).`;
+        throw new Error(`It never came to this: ${what}.${running} ${this.stderr}`);
+      }
       await delay(20);
     }
   }

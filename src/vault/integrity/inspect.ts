@@ -26,6 +26,19 @@ export const FOREIGN_SCHEMA: Failure = {
   reason: 'The database has tables, triggers or views that the vault did not make',
 };
 
+/** See StoreWatch. */
+export const REPLACED: Failure = {
+  table: 'state',
+  id: '*',
+  reason: 'Another file is in the place of the database that the vault has open',
+};
+
+/** Nothing of the file is looked at. */
+export function uninspected(failure: Failure): Inspection {
+  const head = { counter: 0, digest: new StateDigest().preview(0).toString('hex') };
+  return { state: 'integrity_failed', rows: 0, head, anchored: null, failures: [failure] };
+}
+
 /** The state that `rows` make, every MAC taken as it is. */
 export function headOf(rows: PolicyRows, digest: StateDigest): StateHead {
   const all = [...eachRow(rows)];
@@ -46,10 +59,7 @@ export async function inspect(
   const store = await openReadOnly(path);
   try {
     const own = await hasOwnSchema(store.db);
-    if (!own) {
-      const head = { counter: 0, digest: new StateDigest().preview(0).toString('hex') };
-      return { state: 'integrity_failed', rows: 0, head, anchored: null, failures: [FOREIGN_SCHEMA] };
-    }
+    if (!own) return uninspected(FOREIGN_SCHEMA);
     const rows = await readPolicy(store.db);
     const count = [...eachRow(rows)].length;
     const head = headOf(rows, new StateDigest());

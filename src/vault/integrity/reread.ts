@@ -5,7 +5,7 @@ import { FOREIGN_SCHEMA } from './inspect.ts';
 import { compare, type Failure } from './verify.ts';
 
 /**
- * Reads the file at `path` anew (not through a connection that is open: the file may have been replaced) and compares it
+ * Reads the file at `path` anew, through a connection of its own, and compares it
  * with what is in force. What cannot be read is a failure too: never throws.
  */
 export async function rereadStore(path: string, known: PolicyRows): Promise<Failure[]> {

@@ -9,7 +9,14 @@ import { authenticateAll, contentsOf } from '../integrity/contents.ts';
 import { StateDigest } from '../integrity/digest.ts';
 import { encodeRow } from '../integrity/encode.ts';
 import { checkHead } from '../integrity/head.ts';
-import { FOREIGN_SCHEMA, headOf, type Inspection, inspect } from '../integrity/inspect.ts';
+import {
+  FOREIGN_SCHEMA,
+  headOf,
+  type Inspection,
+  inspect,
+  REPLACED,
+  uninspected,
+} from '../integrity/inspect.ts';
 import { rereadStore } from '../integrity/reread.ts';
 import { type Failure, rowKey } from '../integrity/verify.ts';
 import { StoreWatch } from '../integrity/watch.ts';
@@ -159,7 +166,8 @@ export class Policy {
   }
 
   /** Reads the file anew and verifies all of it. Throws hsm_unavailable, store_unavailable. */
-  inspect(): Promise<Inspection> {
+  async inspect(): Promise<Inspection> {
+    if (this.#watch.replaced) return uninspected(REPLACED);
     return inspect(this.#store.path, this.#keyholder, this.state.rows());
   }
 
@@ -184,14 +192,14 @@ export class Policy {
   }
 
   /**
-   * Where somebody else has touched the store, reads it anew (not through our own connection, whose file may have
-   * been replaced) and compares it with memory; `always`: in any case. Returns true where `failures` changed.
+   * Where somebody else has touched the store, reads it anew and compares it with memory; `always`: in any case.
+   * Returns true where `failures` changed.
    */
   async recheck(always = false): Promise<boolean> {
     const state = this.#state;
     if (!state || !(always || this.#watch.touched())) return false;
     this.#watch.seen();
-    const failures = await rereadStore(this.#store.path, state.rows());
+    const failures = this.#watch.replaced ? [REPLACED] : await rereadStore(this.#store.path, state.rows());
     return this.findings.compared(failures.filter(({ table, id }) => !this.findings.failureOf(table, id)));
   }
 }

@@ -66,7 +66,19 @@ t.test('a whole older database in the place of the file: noticed by the running 
   copyFileSync(seen.olderFile, other);
   renameSync(other, database);
   await refused();
+  t.match(worker.policy.integrity, /Another file is in the place of the database/);
   t.match((await worker.askSecret(seen.token)).code, 'integrity_failed');
+  t.match((await vault.get('/v1/integrity')).body, {
+    state: 'integrity_failed',
+    failures: [{ table: 'state' }],
+  });
+  renameSync(own, database);
+  await sound();
+
+  linkSync(database, own);
+  copyFileSync(database, other);
+  renameSync(other, database);
+  await refused(); // what the vault went on writing would be lost
   renameSync(own, database);
   await sound();
 });
@@ -96,7 +108,7 @@ t.test('what was noticed is in the journal', async (t) => {
   const alarms = vault
     .journal()
     .filter((record) => record.type === 'alarm' && record.subject === 'integrity_failed');
-  t.equal(alarms.length, ATTACKS.length + 3);
+  t.equal(alarms.length, ATTACKS.length + 4);
   t.match(alarms[0].detail.what, /row acme of services was changed by somebody else/);
 });
 
