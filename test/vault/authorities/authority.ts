@@ -102,3 +102,11 @@ export function stolenAuthority(patterns: readonly string[], host: string) {
     key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
   };
 }
+
+/** Whether the chain, leaf first, leads to that root: each certificate signed by the next, one of them by the root. */
+export function leadsTo(chain: readonly X509Certificate[], root: X509Certificate | undefined): boolean {
+  const top = chain.findIndex((each) => root && each.checkIssued(root) && each.verify(root.publicKey));
+  return (
+    top >= 1 && chain.slice(0, top).every((each, i) => each.verify(chain[i + 1]?.publicKey ?? each.publicKey))
+  );
+}
