@@ -80,7 +80,9 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
   );
   const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
   const proxyRoots = new ProxyRoots(policy, changes, rootKeys);
-  const proxyAuthority = new ProxyAuthority(policy, proxyRoots, rootKeys, names);
+  const proxyAuthority = new ProxyAuthority(policy, proxyRoots, rootKeys, names, (error) =>
+    complaints.report(error),
+  );
   const exchangers = new Exchangers({
     start: () => supervisor.startExchanger(),
     kill,

@@ -16,14 +16,25 @@ export class ProxyAuthority {
   readonly #roots: ProxyRoots;
   readonly #rootKeys: RootKeys;
   readonly #names: readonly string[];
+  readonly #report: (error: unknown) => void;
   #issuer: { readonly roots: string; readonly issuer: Issuer } | undefined;
 
-  /** `names`: the hosts and addresses, canonical, by which agents reach the listener; none: there is no listener. */
-  constructor(policy: Policy, roots: ProxyRoots, rootKeys: RootKeys, names: readonly string[]) {
+  /**
+   * `names`: the hosts and addresses, canonical, by which agents reach the listener; none: there is no listener. `report`
+   * says what goes wrong without a leaf being refused for it.
+   */
+  constructor(
+    policy: Policy,
+    roots: ProxyRoots,
+    rootKeys: RootKeys,
+    names: readonly string[],
+    report: (error: unknown) => void,
+  ) {
     this.#policy = policy;
     this.#roots = roots;
     this.#rootKeys = rootKeys;
     this.#names = names;
+    this.#report = report;
   }
 
   /**
@@ -34,13 +45,18 @@ export class ProxyAuthority {
     if (this.#names.length === 0) {
       throw new SallyportError('policy_denied', 'No listener of this proxy needs a certificate of its own.');
     }
-    await this.#roots.ensure();
+    try {
+      await this.#roots.ensure();
+    } catch (error) {
+      if (this.#inTheirTime().length === 0) throw error;
+      this.#report(error); // an HSM that is full, say: there is half a year to see to it
+    }
     return this.#current().leafOf(this.#names, spki);
   }
 
   /** The issuer under the roots as they are now. */
   #current(): Issuer {
-    const [root, successor] = proxyRows(this.#policy.state).filter((row) => !hasEnded(row));
+    const [root, successor] = this.#inTheirTime();
     if (!root) throw new SallyportError('vault_unavailable', 'The authority of the proxy is not made yet.');
     const roots = `${root.id} ${successor?.id}`;
     if (this.#issuer?.roots === roots) return this.#issuer.issuer;
@@ -52,6 +68,10 @@ export class ProxyAuthority {
     });
     this.#issuer = { roots, issuer };
     return issuer;
+  }
+
+  #inTheirTime(): AuthoritiesTable[] {
+    return proxyRows(this.#policy.state).filter((row) => !hasEnded(row));
   }
 
   #signing(row: AuthoritiesTable): SigningRoot {

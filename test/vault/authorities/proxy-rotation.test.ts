@@ -3,6 +3,7 @@ import SQLite from 'better-sqlite3';
 import t from 'tap';
 import { readPem } from '../../../certs/pem.ts';
 import { ask } from '../../keyholder/ask.ts';
+import { makeShim } from '../../support/pkcs11-shim.ts';
 import { startKeyholder } from '../../support/softhsm.ts';
 import { type Installation, install, TestVault } from '../../support/vault.ts';
 import { leadsTo, workerKey } from './authority.ts';
@@ -12,8 +13,11 @@ const { spki } = workerKey();
 const names = ['proxy.example'];
 type Where = 'hsm' | 'wrapped';
 
-function start(installation: Installation, authorityKeys: Where, daysAhead = 0): Promise<TestVault> {
-  return TestVault.start(installation, { names, authorityKeys, daysAhead });
+/** Starts a vault, and sees that it has made the roots that it lacked. */
+async function start(installation: Installation, authorityKeys: Where, daysAhead = 0): Promise<TestVault> {
+  const vault = await TestVault.start(installation, { names, authorityKeys, daysAhead });
+  await leaf(vault);
+  return vault;
 }
 
 /** Labels of the listener's keys in the HSM, which reports of each that it cannot leave. */
@@ -242,6 +246,37 @@ t.test('a key that is lost is named, and replacing the authority helps', async (
   t.match(await vault.call('POST', '/v1/authority/rotate'), { status: 200 });
   t.match(await vault.call('POST', '/v1/authority/retire'), { status: 200 });
   t.ok(leadsTo(await chainOf(vault), (await roots(vault))[0]));
+});
+
+t.test('where the next root cannot be made in time, the one that counts goes on', async (t) => {
+  const shim = makeShim();
+  const made = await install();
+  const installation = { ...made, hsm: { ...made.hsm, module: shim.module } };
+  let vault = await start(installation, 'hsm');
+  t.teardown(async () => {
+    shim.control();
+    await vault.stop();
+    made.remove();
+    shim.remove();
+  });
+  await vault.addAgent('bot');
+  await vault.stop();
+  shim.control('fail C_GenerateKeyPair 0x31'); // CKR_DEVICE_MEMORY: the token is full
+  vault = await start(installation, 'hsm', 600);
+  const [root] = await roots(vault);
+  t.ok(leadsTo(await chainOf(vault), root));
+  t.match(
+    vault.stderr,
+    /^sallyport: [^\n]*CKR_DEVICE_MEMORY[^\n]*\n$/,
+    'it is said once, however often it is tried',
+  );
+  t.match(await vault.call('POST', '/v1/authority/rotate'), { body: { code: 'hsm_refused' } });
+  await vault.stop();
+  vault = await start(installation, 'hsm', 740);
+  t.equal((await leaf(vault)).code, 'hsm_refused', 'without any there is no certificate, and why');
+  shim.control();
+  t.equal((await leaf(vault)).code, undefined, 'until there is room');
+  t.same(await inHsm(vault), ['sallyport-proxy-2']);
 });
 
 t.test('without an HSM nothing is replaced', async (t) => {
