@@ -33,8 +33,8 @@ export type KeyType = z.infer<typeof KeyType>;
  * | health       |                            |                         | header: KeyholderHealth
  *
  * Authorities are those of agents and of the proxy whose root key is in the token; labels as in
- * src/vault/authorities/root.ts and proxy-row.ts. To destroy one that is gone already is no failure. Keys are those of credentials that were born in the token, by
- * src/vault/credentials/hsm-keys.ts.
+ * src/vault/authorities/root.ts and proxy-row.ts. To destroy one that is gone already is no failure. Keys are those of
+ * credentials that were born in the token, by src/vault/credentials/hsm-keys.ts.
  * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
  * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
  * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever. It may be asked again

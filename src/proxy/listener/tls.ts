@@ -33,7 +33,9 @@ export class OwnIdentity implements ListenerIdentity {
   context: tls.SecureContext | undefined;
   readonly #vault: VaultClient;
   #authority: string;
+  /** How often a certificate was asked for, and which of them is shown: an earlier one may come later. */
   #asked = 0;
+  #shown = 0;
   #again: NodeJS.Timeout | undefined;
 
   /** `authority`: what it comes from, as a snapshot names it. */
@@ -58,14 +60,17 @@ export class OwnIdentity implements ListenerIdentity {
       const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       const spki = publicKey.export({ type: 'spki', format: 'der' });
       const { chain, notAfter } = await this.#vault.listenerLeaf(spki);
-      if (asked !== this.#asked) return; // asked again meanwhile: this one may be of an earlier authority
-      const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
-      this.context = contextOf(chain, key);
+      if (asked > this.#shown) {
+        const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+        this.context = contextOf(chain, key);
+        this.#shown = asked;
+      }
       again = Math.max(AGAIN_MS, (notAfter - now) * RENEWED_AT);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       process.stderr.write(`sallyport: the TLS listener has no new certificate: ${why}\n`);
     }
+    if (asked < this.#asked) return; // asked again meanwhile: that one says when the next is due
     clearTimeout(this.#again);
     this.#again = setTimeout(() => void this.renew(), again).unref();
   }

@@ -2,6 +2,8 @@ import { X509Certificate } from 'node:crypto';
 import SQLite from 'better-sqlite3';
 import t from 'tap';
 import { readPem } from '../../../certs/pem.ts';
+import { RootKeys } from '../../../src/vault/authorities/root-keys.ts';
+import { KeyholderClient } from '../../../src/vault/keyholder.ts';
 import { ask } from '../../keyholder/ask.ts';
 import { makeShim } from '../../support/pkcs11-shim.ts';
 import { startKeyholder } from '../../support/softhsm.ts';
@@ -277,6 +279,18 @@ t.test('where the next root cannot be made in time, the one that counts goes on'
   shim.control();
   t.equal((await leaf(vault)).code, undefined, 'until there is room');
   t.same(await inHsm(vault), ['sallyport-proxy-2']);
+});
+
+t.test('a key that cannot be destroyed now is said to stay; a wrapped one needs no HSM for it', async (t) => {
+  const rootKeys = new RootKeys(new KeyholderClient(() => {}), 'hsm');
+  const owner = { id: 'proxy', label: 'sallyport-proxy-1', number: 1 };
+  const certificate = Buffer.alloc(0);
+  await t.rejects(rootKeys.destroy([{ owner, certificate, key: null }]), {
+    code: 'hsm_unavailable',
+    message: /^The change is made, but a key .* stays in the HSM until serve is started again: /,
+  });
+  const key = { sealed: Buffer.alloc(1), dek: Buffer.alloc(1), kek: 'sallyport-kek-1' };
+  await t.resolves(rootKeys.destroy([{ owner, certificate, key }]));
 });
 
 t.test('without an HSM nothing is replaced', async (t) => {
