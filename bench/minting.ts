@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { Issuer } from '../src/vault/authorities/issuer.ts';
+import { agentRoot } from '../src/vault/authorities/root.ts';
 import { type AuthorityKeys, RootKeys } from '../src/vault/authorities/root-keys.ts';
 import { KeyholderClient } from '../src/vault/keyholder.ts';
 import { makeToken, startKeyholder } from '../test/support/softhsm.ts';
@@ -42,8 +43,8 @@ try {
 
 async function measure(keyholder: KeyholderClient, keys: AuthorityKeys) {
   const rootKeys = new RootKeys(keyholder, keys);
-  const owner = { id: `agt_${keys === 'hsm' ? '1'.repeat(32) : '2'.repeat(32)}`, name: 'bench', number: 1 };
-  const stored = await rootKeys.create(owner);
+  const agent = { id: `agt_${keys === 'hsm' ? '1'.repeat(32) : '2'.repeat(32)}`, name: 'bench' };
+  const stored = await rootKeys.create(agentRoot(agent, 1));
   const root = rootKeys.signing(() => stored);
   const made = new Issuer({ root, hosts: ['*.bench.example'] });
   let number = 0;
@@ -54,7 +55,7 @@ async function measure(keyholder: KeyholderClient, keys: AuthorityKeys) {
     issuer.close();
   });
   made.close();
-  await rootKeys.destroy(stored);
+  await rootKeys.destroy([stored]);
   return { keys, limit: LIMIT_MS[keys], leaf, first };
 }
 

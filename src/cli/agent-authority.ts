@@ -1,8 +1,5 @@
-import { Buffer } from 'node:buffer';
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import { authorityOf } from './authority.ts';
+import { authorityOf, writeAuthority } from './agent-ca.ts';
 import { type Context, contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples } from './help.ts';
@@ -56,22 +53,4 @@ ${examples('sallyport agent rotate-ca bot', 'sallyport agent ca bot > ca.pem   #
 async function replace(context: Context, name: string, step: 'rotate-ca' | 'retire-ca'): Promise<string> {
   const reply = await control(context, 'POST', `/v1/agents/${encodeURIComponent(name)}/${step}`);
   return writeAuthority(context, name, textOf(reply, 'ca'));
-}
-
-/** Writes the agent's CA where the data folder keeps them, whole or not at all. Answers its path. */
-export function writeAuthority(context: Context, name: string, pem: string): string {
-  const file = authorityFile(context, name);
-  mkdirSync(join(context.data, 'ca'), { recursive: true, mode: 0o700 });
-  writeFileSync(`${file}.new`, Buffer.from(pem, 'utf8'), { mode: 0o644 });
-  renameSync(`${file}.new`, file);
-  return file;
-}
-
-export function removeAuthority(context: Context, name: string): void {
-  rmSync(authorityFile(context, name), { force: true });
-}
-
-/** The vault has accepted the name by then, or knows it: letters, digits and the like, no slash. */
-function authorityFile(context: Context, name: string): string {
-  return join(context.data, 'ca', `${encodeURIComponent(name)}.pem`);
 }

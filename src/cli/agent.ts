@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
-import { addAgentAuthority, removeAuthority, writeAuthority } from './agent-authority.ts';
+import { addAgentAuthority } from './agent-authority.ts';
+import { removeAuthority, writeAuthority } from './agent-ca.ts';
 import { type Context, contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples, group } from './help.ts';

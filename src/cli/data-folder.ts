@@ -17,7 +17,7 @@ import { choosePin, type PinFlags } from './pin.ts';
 import { chooseToken, provision, type TokenFlags } from './provision.ts';
 
 export interface InitFlags extends TokenFlags, PinFlags {
-  /** Where the keys of agents' authorities are made. */
+  /** Where the keys of authorities are made. */
   readonly authorityKeys?: Installation['authorityKeys'];
 }
 

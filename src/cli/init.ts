@@ -19,7 +19,7 @@ export function addInit(root: Command): void {
     .addOption(
       new Option(
         '--authority-keys <where>',
-        "keys of the agents' certificate authorities: wrapped in the database (the default), or made in the HSM and never out of it",
+        "keys of the certificate authorities, agents' and the TLS listener's: wrapped in the database (the default), or made in the HSM and never out of it",
       ).choices(['wrapped', 'hsm']),
     )
     .addHelpText(

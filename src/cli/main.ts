@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { SallyportError } from '../errors.ts';
 import { addAgent } from './agent.ts';
 import { addAudit } from './audit.ts';
+import { addAuthority } from './authority.ts';
 import { addBackup } from './backup.ts';
 import { addCredential } from './credential.ts';
 import { reportFailure } from './failure.ts';
@@ -65,6 +66,7 @@ function program(argv: readonly string[]): Command {
     addServe,
     addStatus,
     addAgent,
+    addAuthority,
     addService,
     addCredential,
     addGrant,

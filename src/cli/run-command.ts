@@ -75,7 +75,7 @@ async function openSession(context: Context, flags: RunFlags): Promise<Session> 
 }
 
 async function askAuthority(context: Context, agent: string): Promise<string> {
-  const { authorityOf } = await import('./authority.ts');
+  const { authorityOf } = await import('./agent-ca.ts');
   return authorityOf(context, agent);
 }
 

@@ -57,6 +57,9 @@ function ours(label: string): string {
 }
 
 function gone(label: string): SallyportError {
-  const message = `The token holds no key ${label} of an agent's authority: use the token that it was made in, or run \`sallyport agent rotate-ca\`.`;
+  const replace = label.startsWith('agt_')
+    ? 'agent rotate-ca` and `agent retire-ca'
+    : 'authority rotate` and `authority retire';
+  const message = `The token holds no key ${label} of an authority: use the token that it was made in, or replace it with \`sallyport ${replace}\`.`;
   return new SallyportError('hsm_key_missing', message);
 }

@@ -14,8 +14,8 @@ export const LABEL = {
   seal: 'sallyport-seal',
 } as const;
 
-/** An agent's authority whose key is in the token: the agent's id, and which of its roots. 40 bytes at most (YubiHSM 2). */
-export const AUTHORITY_LABEL = /^agt_[0-9a-f]{32}-[1-9]\d{0,2}$/;
+/** An authority whose key is in the token: the agent's id, or the proxy, and which of its roots. 40 bytes at most (YubiHSM 2). */
+export const AUTHORITY_LABEL = /^(?:agt_[0-9a-f]{32}|sallyport-proxy)-[1-9]\d{0,2}$/;
 
 /** A credential's key that was born in the token: the credential's id, and the version that it was made for. */
 export const CREDENTIAL_KEY_LABEL = /^crd_[0-9a-f]{32}-[1-9]\d{0,2}$/;

@@ -1,7 +1,7 @@
 import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { find } from './find.ts';
-import { bindLabel, type KekVersion } from './keks.ts';
+import { bindLabel } from './keks.ts';
 import { LABEL, versionOf } from './key-objects.ts';
 import { makeKek, orUnmake } from './make-keys.ts';
 import { refreshKeys } from './refresh-keys.ts';
@@ -28,19 +28,20 @@ export function rotate(token: Token, from: string): { kek: string; made: boolean
 }
 
 /**
- * Destroys the KEK `label` with all that belongs to it: what is still wrapped with it can never be opened again. Throws
- * invalid_argument for the newest, hsm_key_missing where there is none of that name, hsm_unavailable where the token
- * still holds it afterwards, and what the calls throw.
+ * Destroys the KEK `label` with all that belongs to it: what is still wrapped with it can never be opened again. One that
+ * was destroyed already is what was asked for: asked again after its answer was lost, only what a kill left of it goes.
+ * Throws invalid_argument for the newest, hsm_key_missing where none of that name was ever made here, hsm_unavailable where
+ * the token still holds it afterwards, and what the calls throw.
  */
 export function retire(token: Token, label: string): void {
-  const { keks, newest } = refreshKeys(token);
-  const kek = keks.get(label);
-  if (!kek) throw unknown(label);
-  if (kek === newest) {
+  const { newest } = refreshKeys(token);
+  const number = versionOf(label, LABEL.kek);
+  if (number === undefined || number > newest.number) throw unknown(label); // each is made after the one before it
+  if (number === newest.number) {
     const message = `${label} is the newest KEK, which credentials are wrapped with: rotate first, then retire it.`;
     throw new SallyportError('invalid_argument', message);
   }
-  destroyKek(token, kek);
+  destroyKek(token, label, number);
   if (refreshKeys(token).keks.has(label)) {
     const message = `The HSM still holds ${label} after destroying it: destroy it with the vendor's tool.`;
     throw new SallyportError('hsm_unavailable', message);
@@ -48,10 +49,9 @@ export function retire(token: Token, label: string): void {
 }
 
 /** The KEK goes first: killed in between, it is gone, and a key to bind with that has no KEK is passed over. */
-function destroyKek(token: Token, { label, number, profile }: KekVersion): void {
-  if (profile.kek === 'secret') destroy(token, pkcs11.CKO_SECRET_KEY, label);
-  else destroy(token, pkcs11.CKO_PRIVATE_KEY, label);
-  destroy(token, pkcs11.CKO_PUBLIC_KEY, label);
+function destroyKek(token: Token, label: string, number: number): void {
+  for (const kind of [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY])
+    destroy(token, kind, label);
   destroyBind(token, number);
 }
 

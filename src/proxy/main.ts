@@ -35,13 +35,16 @@ const metrics = new Metrics();
 const writer = new JournalWriter(JOURNAL_DESCRIPTOR, values.journal ?? '');
 let worker: Worker | undefined;
 let listeners: Listeners | undefined;
+let ownIdentity: OwnIdentity | undefined;
 let stopHeads = (): void => {};
 
 const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header, parts) => {
   const message = ToWorker.parse(header);
   if (message.type === 'start') await start(message, secretsOf(message, parts));
-  else if (message.type === 'snapshot') worker?.replacePolicy(message.snapshot);
-  else if (message.type === 'drain') drain();
+  else if (message.type === 'snapshot') {
+    worker?.replacePolicy(message.snapshot);
+    await ownIdentity?.follow(message.snapshot.listenerAuthority);
+  } else if (message.type === 'drain') drain();
   else if (message.type === 'metrics') return { header: metrics.report() };
   return { header: {} };
 });
@@ -104,11 +107,15 @@ async function start(
     snapshot,
   );
   stopHeads = startHeads(writer, ({ file, link, hash }) => vault.head(file, link, hash));
-  listeners = await listen(worker, await listenerIdentity(settings, secrets.get('tlsKey')));
+  listeners = await listen(
+    worker,
+    await listenerIdentity(settings, snapshot.listenerAuthority, secrets.get('tlsKey')),
+  );
 }
 
 async function listenerIdentity(
   { tlsListen }: WorkerSettings,
+  authority: string,
   key: Buffer | undefined,
 ): Promise<ListenerIdentity | undefined> {
   if (!tlsListen) return undefined;
@@ -119,9 +126,9 @@ async function listenerIdentity(
       key.fill(0);
     }
   }
-  const own = new OwnIdentity(vault);
-  await own.renew();
-  return own;
+  ownIdentity = new OwnIdentity(vault, authority);
+  await ownIdentity.renew();
+  return ownIdentity;
 }
 
 /** Takes no more connections, lets each tunnel end what it carries, and exits when none is left. */

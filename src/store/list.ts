@@ -60,8 +60,8 @@ export function listAgents(rows: PolicyRows): AgentEntry[] {
 }
 
 /**
- * What an agent is to trust, as PEM: the certificate of its own authority, while that is being replaced the old one too,
- * and that of the proxy's TLS listener. Throws not_found.
+ * What an agent is to trust, as PEM: the certificates of its own authority and of the proxy's TLS listener, each with the
+ * one before it while that is being replaced. Throws not_found.
  */
 export function agentAuthority(rows: PolicyRows, name: string): string {
   const agent = live(rows.agents).find((each) => each.name === name);

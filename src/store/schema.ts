@@ -39,10 +39,16 @@ export interface AgentsTable extends Authenticated, Tombstone {
   old_root_key_kek: string | null;
 }
 
-/** Authorities that are no agent's: one, "proxy", for the listener that speaks TLS before it knows whose agent it meets. */
+/**
+ * Roots of the authority that is no agent's, for the listener that speaks TLS before it knows whose agent it meets: "proxy",
+ * then "proxy-2" and so on.
+ */
 export interface AuthoritiesTable extends Authenticated, Tombstone {
   id: string;
-  /** Root: certificate DER, and its private key (PKCS#8 DER) sealed under a DEK of its own. */
+  /**
+   * Root: certificate DER, and its private key (PKCS#8 DER) sealed under a DEK of its own. Without a sealed key (no bytes:
+   * the columns were made for one) it is in the HSM, or gone with a root that was removed.
+   */
   certificate: Buffer;
   key_sealed: Buffer;
   key_dek: Buffer;

@@ -12,7 +12,7 @@ export const Installation = z.strictObject({
   /** Variables that the given token's module needs (SOFTHSM2_CONF and the like); empty for our own token. */
   moduleEnvironment: z.record(z.string(), z.string()),
   pinFile: z.string().nullable(),
-  /** Where the keys of agents' authorities are made: sealed in the store, or in the HSM. */
+  /** Where the keys of authorities are made: sealed in the store, or in the HSM. */
   authorityKeys: z.enum(['wrapped', 'hsm']).default('wrapped'),
   /** Uncompressed P-256 points, hex. */
   intakePublicKey: z.string(),

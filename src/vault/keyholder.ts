@@ -87,7 +87,10 @@ export class KeyholderClient {
     return this.#keyholders.ask({ verb: 'rotate', from }, [], take, MAKING_DEADLINE_MS);
   }
 
-  /** Destroys an old KEK: what is wrapped with it never opens again. Throws invalid_argument, hsm_key_missing. */
+  /**
+   * Destroys an old KEK, or sees that it is gone: what is wrapped with it never opens again. Throws invalid_argument for the
+   * newest, hsm_key_missing for one that never was, hsm_unavailable.
+   */
   retire(kek: string): Promise<void> {
     return this.#keyholders.ask({ verb: 'retire', kek }, [], () => undefined);
   }

@@ -7,6 +7,8 @@ import { rootsOf } from './agents/roots.ts';
 import { Sessions } from './agents/sessions.ts';
 import { Ledger } from './audit/ledger.ts';
 import { ProxyAuthority } from './authorities/proxy-authority.ts';
+import { ProxyRoots } from './authorities/proxy-roots.ts';
+import { proxyRows, storedRoot } from './authorities/proxy-row.ts';
 import { RootKeys } from './authorities/root-keys.ts';
 import { Changes } from './changes.ts';
 import { Complaints } from './complaints.ts';
@@ -77,7 +79,10 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
     (credentials) => destroyKeysOf(keyholder, policy.state, credentials),
   );
   const names = start.worker.tlsListen?.certificate === null ? start.worker.tlsListen.names : [];
-  const proxyAuthority = new ProxyAuthority(policy, changes, keyholder, names);
+  const proxyRoots = new ProxyRoots(policy, changes, rootKeys);
+  const proxyAuthority = new ProxyAuthority(policy, proxyRoots, rootKeys, names, (error) =>
+    complaints.report(error),
+  );
   const exchangers = new Exchangers({
     start: () => supervisor.startExchanger(),
     kill,
@@ -110,14 +115,14 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
     },
     inTurn: async () => {
       const { state } = policy;
-      await rootKeys.keepOnly(state.agents().flatMap(rootsOf));
+      await rootKeys.keepOnly([...state.agents().flatMap(rootsOf), ...proxyRows(state).map(storedRoot)]);
       await destroyUnreferenced(keyholder, state);
     },
-    sound: () => proxyAuthority.ensure(),
+    sound: () => proxyRoots.ensure(),
   });
   const { keepVersions } = start;
   const given = { start, version, keepVersions, store, supervisor };
-  const held = { keyholder, policy, ledger, compiler, sessions, rootKeys, fleet, guard, changes };
+  const held = { keyholder, policy, ledger, compiler, sessions, rootKeys, proxyRoots, fleet, guard, changes };
   return { ...given, ...held, exchangers, desk, loading, complaints };
 }
 

@@ -23,15 +23,15 @@ import { tokenOf, useHere } from '../support/softhsm.ts';
 
 /*
  * Where keys are after work, in every process, in its memory and in what a core of it would hold: the KEK, which this test
- * has put into the token so as to know it; the PIN; the DEK of a credential and the private key of an agent's authority,
- * which the test unwraps with it for itself. With CORES=1 debuggers' cores are made and searched too: some 10 GB each, of which
+ * has put into the token so as to know it; the PIN; the DEK of a credential and the private keys of the agents' authorities
+ * and the listener's, which the test unwraps with it for itself. With CORES=1 debuggers' cores are made and searched too: some 10 GB each, of which
  * nearly all is empty.
  */
 t.setTimeout(process.env.CORES === undefined ? 170_000 : 900_000);
 const REQUESTS = 300;
 const credential = `marker-${randomBytes(24).toString('hex')}`;
 const kek = randomBytes(32);
-const scene = await startScene({ flags: ['--workers', '1'] });
+const scene = await startScene({ flags: ['--workers', '1', '--proxy-tls-listen', '127.0.0.1:0'] });
 let { sallyport } = scene;
 const { data, pinFile } = sallyport;
 t.teardown(async () => {
@@ -49,6 +49,7 @@ const control = new Control(data);
 t.teardown(() => control.close());
 await sallyport.cli(['hsm', 'rotate']);
 await scene.addAgent('late'); // whose authority this very vault has made
+await sallyport.cli(['authority', 'rotate']); // and the listener's second one
 const { dek, scalars } = await unwrapped();
 
 const NEEDLES: Readonly<Record<string, readonly Buffer[]>> = {
@@ -198,7 +199,7 @@ function importKek(): void {
   token.close();
 }
 
-/** The credential's DEK and the private scalars of the agents' authorities: what the known KEK has wrapped opens with it. */
+/** The credential's DEK and the private scalars of all authorities: what the known KEK has wrapped opens with it. */
 async function unwrapped(): Promise<{ dek: Buffer; scalars: Buffer[] }> {
   const store = await openReadOnly(join(data, 'vault', 'sallyport.db'));
   const rows = await readPolicy(store.db);
@@ -210,12 +211,24 @@ async function unwrapped(): Promise<{ dek: Buffer; scalars: Buffer[] }> {
   const open = (wrapped: Buffer, binding: Buffer): Buffer =>
     decrypt(kek, boundAad(aesGcm.format, binding), wrapped.subarray(1));
   const binding = credentialBinding(service, owner, version.version, readNames(version.secret_fields));
-  const scalars = rows.agents.map((agent) => {
-    const { root_key_dek, root_certificate, root_key_sealed } = agent;
-    if (!root_key_dek || !root_certificate || !root_key_sealed)
-      throw new Error(`${agent.name} has no authority`);
-    const rootBinding = rootKeyBinding(agent.id, root_certificate);
-    const pkcs8 = decrypt(open(root_key_dek, rootBinding), rootBinding, root_key_sealed);
+  const roots = [
+    ...rows.agents.map((agent) => ({
+      id: agent.id,
+      certificate: agent.root_certificate,
+      dek: agent.root_key_dek,
+      sealed: agent.root_key_sealed,
+    })),
+    ...rows.authorities.map(({ id, certificate, key_dek, key_sealed }) => ({
+      id,
+      certificate,
+      dek: key_dek,
+      sealed: key_sealed,
+    })),
+  ];
+  const scalars = roots.map(({ id, certificate, dek, sealed }) => {
+    if (!dek || !certificate || !sealed) throw new Error(`${id} has no authority`);
+    const rootBinding = rootKeyBinding(id, certificate);
+    const pkcs8 = decrypt(open(dek, rootBinding), rootBinding, sealed);
     const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
     return Buffer.from(key.export({ format: 'jwk' }).d ?? '', 'base64url');
   });

@@ -5,13 +5,13 @@ import { rootCertificates } from 'node:tls';
 import t from 'tap';
 import { buildBundle, SYSTEM_BUNDLES, systemRoots } from '../../certs/bundle.ts';
 import { readPem, toPem } from '../../certs/pem.ts';
-import { createRoot } from '../../src/vault/authorities/root.ts';
+import { agentRoot, createRoot } from '../../src/vault/authorities/root.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-bundle-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
 const root = (name: string): string =>
-  toPem(createRoot({ id: 'agt_0123456789abcdef', name, number: 1 }).certificate);
+  toPem(createRoot(agentRoot({ id: 'agt_0123456789abcdef', name }, 1)).certificate);
 const file = (name: string, text: string): string => {
   const path = join(folder, name);
   writeFileSync(path, text);

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { decodeHead, signedHead } from '../../src/backup/format.ts';
 import { AgentTunnel } from '../support/agent.ts';
 import { cli } from '../support/sallyport.ts';
 import { startScene } from '../support/scene.ts';
@@ -40,6 +41,15 @@ t.test('a backup is made while everything runs, and says what is in it', async (
   );
   t.notOk(existsSync(short));
   t.notOk(existsSync(join(data, 'vault', 'sallyport.db.backup')), 'no copy stays behind');
+});
+
+t.test('its head is written as the format says', async (t) => {
+  for (const file of [plain, full]) {
+    const bytes = readFileSync(file);
+    const { manifest } = decodeHead(bytes);
+    const signed = signedHead(manifest); // read in the order of the format
+    t.ok(bytes.subarray(0, signed.length).equals(signed));
+  }
 });
 
 t.test('neither credential nor PIN is in it to be read', async (t) => {

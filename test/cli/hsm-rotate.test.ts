@@ -21,7 +21,11 @@ t.test('the KEK is rotated with its progress shown, and the old one retired', as
   ]);
   t.equal(stderr, '');
   t.match((await sallyport.cli(['hsm', 'retire', old])).stdout, /^sallyport-kek-1 is destroyed\.\n$/);
-  t.match(await sallyport.failure(['hsm', 'retire', old]), /^1 sallyport: [^\n]+ \[hsm_key_missing\]\n$/);
+  t.same(await sallyport.json(['hsm', 'retire', old]), { retired: old }, 'asked again, it is gone as wanted');
+  t.match(
+    await sallyport.failure(['hsm', 'retire', 'sallyport-kek-3']),
+    /^1 sallyport: The token holds no KEK sallyport-kek-3[^\n]+ \[hsm_key_missing\]\n$/,
+  );
   t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
   const again = await sallyport.cli(['hsm', 'rotate']);
   t.equal(again.stdout, '2 data keys are rewrapped with sallyport-kek-3.\n');

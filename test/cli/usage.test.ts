@@ -11,7 +11,12 @@ const COMMANDS = [
   ['serve'],
   ['status'],
   ['agent'],
-  ...['add', 'list', 'rotate', 'remove', 'ca'].map((name) => ['agent', name]),
+  ...['add', 'set', 'list', 'rotate', 'remove', 'ca', 'rotate-ca', 'retire-ca'].map((name) => [
+    'agent',
+    name,
+  ]),
+  ['authority'],
+  ...['rotate', 'retire'].map((name) => ['authority', name]),
   ['service'],
   ...['list', 'show', 'add'].map((name) => ['service', name]),
   ['credential'],

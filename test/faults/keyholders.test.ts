@@ -25,7 +25,7 @@ const Listed = z.object({
 });
 
 /** Each used once, while something is wrong. */
-const COLD = Array.from({ length: 40 }, (_, index) => `cold-${index}`);
+const COLD = Array.from({ length: 44 }, (_, index) => `cold-${index}`);
 
 t.setTimeout(170_000);
 const product = await Product.start(COLD, ['--keyholders', '3']);
@@ -116,6 +116,30 @@ t.test('after a rotation every one wraps with the new KEK', async (t) => {
   t.match(await product.control.call('POST', '/v1/hsm/retire', { kek: 'sallyport-kek-1' }), {});
   t.same(await coldRequests(6), Array(6).fill('200'));
   t.match(await product.control.call('GET', '/v1/integrity'), { state: 'ok' });
+});
+
+t.test('one that dies with the KEK that it destroyed leaves the retirement to the next', async (t) => {
+  for await (const _ of await product.control.open('POST', '/v1/hsm/rotate'));
+  product.shim.control('die C_DestroyObject');
+  const before = await keyholders();
+  const retired = product.control.call('POST', '/v1/hsm/retire', { kek: 'sallyport-kek-2' });
+  t.same(await retired, { retired: 'sallyport-kek-2' });
+  product.shim.control();
+  await allWell();
+  const now = new Set((await keyholders()).map(({ name }) => name));
+  t.ok(
+    before.some(({ name }) => !now.has(name)),
+    'one has died of it',
+  );
+  const { hsm } = Object(await product.control.call('GET', '/v1/status'));
+  const keks = hsm.info.keys.filter(({ label }: { label: string }) => label.startsWith('sallyport-kek-'));
+  t.match(keks, [{ label: 'sallyport-kek-3' }]);
+  t.equal(keks.length, 1);
+  await t.rejects(
+    product.control.call('POST', '/v1/hsm/retire', { kek: 'sallyport-kek-9' }),
+    /hsm_key_missing/,
+  );
+  t.same(await coldRequests(3), Array(3).fill('200'));
 });
 
 t.test('a wrong PIN is tried once, not once by each', async (t) => {

@@ -1,3 +1,4 @@
+import { createVerify, X509Certificate } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -7,6 +8,8 @@ import { decodeHead } from '../../src/backup/format.ts';
 import { openToken, PIN_ENTRY } from '../../src/backup/seal-token.ts';
 import { decodeFields } from '../../src/sealing/fields.ts';
 import { openWritable } from '../../src/store/open.ts';
+import { storedRoot } from '../../src/vault/authorities/proxy-row.ts';
+import { RootKeys } from '../../src/vault/authorities/root-keys.ts';
 import { openVersion } from '../../src/vault/credentials/versions.ts';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { Policy } from '../../src/vault/policy/policy.ts';
@@ -37,6 +40,16 @@ for (const fixture of fixtures) {
       const [agent] = policy.state.agents();
       if (!agent) throw new Error('the agent is missing');
       t.equal(agent.name, 'bot');
+      for (const row of policy.state.authorities()) {
+        const { sign, certificate } = new RootKeys(client, 'hsm').signing(() => storedRoot(row));
+        const { publicKey } = new X509Certificate(certificate);
+        const signed = createVerify('sha256').update('message');
+        t.ok(
+          signed.verify(publicKey, await sign(Buffer.from('message'))),
+          'its sealed key of the listener signs',
+        );
+      }
+      t.equal(policy.state.authorities().length, 1);
       await policy.commit([{ table: 'agents', row: { ...agent, name: 'renamed' } }]);
       await policy.anchor();
       const again = new Policy(store, client);

@@ -13,7 +13,7 @@ import { encodeRow } from '../../src/vault/integrity/encode.ts';
  * does not fit any more means that what was stored cannot be read: make a new format beside the old one.
  *
  * Others: wrapped DEKs of each profile, test/keyholder/format.test.ts; sealed fields and what they are bound to,
- * test/vault/credentials/envelope.test.ts; boxes sealed to the intake key, test/sealing/hpke.test.ts.
+ * test/vault/credentials/envelope.test.ts; boxes sealed to the intake key, test/sealing/hpke.test.ts; backups, backup.test.ts.
  */
 const KEY = Buffer.from(Array.from({ length: 32 }, (_, index) => index));
 const HEAD = { counter: 7, digest: 'ab'.repeat(32) };

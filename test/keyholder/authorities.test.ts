@@ -34,6 +34,19 @@ t.test('an authority signs with a key that never leaves the token', async (t) =>
   );
 });
 
+t.test("so does the proxy's own, which no other key is named like", async (t) => {
+  const point = await bytesOf(keyholder, { verb: 'authority.make', label: 'sallyport-proxy-1' });
+  const signature = await bytesOf(keyholder, { verb: 'authority.sign', label: 'sallyport-proxy-1' }, [
+    message,
+  ]);
+  t.ok(verifies(point, signature));
+  t.equal(
+    await codeOf(ask(keyholder, { verb: 'authority.sign', label: 'sallyport-proxy-11' }, [message])),
+    'hsm_key_missing',
+  );
+  await ask(keyholder, { verb: 'authority.destroy', label: 'sallyport-proxy-1' });
+});
+
 t.test('made again, it is another key: nobody has had the first one', async (t) => {
   const first = await bytesOf(keyholder, { verb: 'authority.make', label });
   const second = await bytesOf(keyholder, { verb: 'authority.make', label });
@@ -52,6 +65,9 @@ t.test('no other key is reached by its label', async (t) => {
     'sallyport-intake',
     '',
     `${label}1111`,
+    'sallyport-proxy',
+    'sallyport-proxy-0',
+    'proxy-1',
     ` ${label}`,
   ]) {
     for (const verb of ['authority.make', 'authority.destroy'] as const) {

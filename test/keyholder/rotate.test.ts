@@ -6,6 +6,7 @@ import t from 'tap';
 import { KeyholderHealth, KeyholderInfo, RotateReply } from '../../src/channel/messages/keyholder.ts';
 import { find } from '../../src/keyholder/find.ts';
 import { generateEcPair } from '../../src/keyholder/generate.ts';
+import { labelOf } from '../../src/keyholder/key-objects.ts';
 import { loadModule, openToken } from '../../src/keyholder/token.ts';
 import { makeShim } from '../support/pkcs11-shim.ts';
 import {
@@ -13,6 +14,7 @@ import {
   makeToken,
   type RunningKeyholder,
   runProvision,
+  type SoftHsm,
   startKeyholder,
   useHere,
 } from '../support/softhsm.ts';
@@ -130,6 +132,44 @@ t.test('a rotation that the HSM fails leaves the token as it was', async (t) => 
   }
   t.match(await rotate(keyholder, 'sallyport-kek-1'), { made: true });
 });
+
+t.test('killed while it destroys a KEK, it is asked again: all of that one goes, and no other', async (t) => {
+  for (const profile of ['aes-gcm', 'aes-kwp', 'ecdh-hpke']) {
+    const shim = makeShim();
+    const hsm = { ...makeSoftHsm('dying'), module: shim.module };
+    runProvision(hsm, { args: ['--create', '--profile', profile] });
+    let keyholder = await startKeyholder(hsm);
+    t.teardown(async () => {
+      await keyholder.stop();
+      hsm.remove();
+      shim.remove();
+    });
+    await rotate(keyholder, 'sallyport-kek-1');
+    const rotated = await labels(keyholder);
+    shim.control('die C_DestroyObject');
+    t.match(await codeOf(ask(keyholder, { verb: 'retire', kek: 'sallyport-kek-1' })), /^channel_/);
+    shim.control();
+    await keyholder.stop();
+    keyholder = await startKeyholder(hsm);
+    const left = rotated.filter((label) => !label.endsWith('-1'));
+    t.same(await labels(keyholder), left, `${profile}: the KEK was gone before the answer`);
+    await ask(keyholder, { verb: 'retire', kek: 'sallyport-kek-1' });
+    t.equal(await codeOf(ask(keyholder, { verb: 'retire', kek: 'sallyport-kek-3' })), 'hsm_key_missing');
+    t.same(await labels(keyholder), left);
+    t.same(objectsNamed(hsm, /-1$/), [], `${profile}: nor is a public half or a key to bind with left`);
+  }
+});
+
+/** Labels of the token's objects that are like `form`, as PKCS#11 lists them. */
+function objectsNamed(hsm: SoftHsm, form: RegExp): string[] {
+  useHere(hsm);
+  const place = { module: hsm.module, token: hsm.label, serial: undefined };
+  const token = withDescriptor(hsm.pinFile, (pin) => openToken(loadModule(hsm.module), place, pin));
+  const kinds = [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_DATA];
+  const names = kinds.flatMap((kind) => find(token, kind).map((object) => labelOf(token, object)));
+  token.close();
+  return names.filter((label) => form.test(label));
+}
 
 t.test('health is told whatever state the HSM is in, without asking it', async (t) => {
   const { hsm } = makeToken();

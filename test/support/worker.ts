@@ -44,6 +44,8 @@ export interface WorkerOptions {
   readonly hotSecrets?: Partial<WorkerSettings['hotSecrets']>;
   /** Whether it listens with TLS too: with a certificate that it asks for, or with this one. */
   readonly tls?: boolean | Certificate;
+  /** Awaited before the listener gets a certificate: it may fail, or never come. */
+  readonly beforeListenerLeaf?: () => Promise<void>;
   /** Asked before a secret is released: the error to answer with instead. */
   readonly refuse?: (asked: Extract<FromWorker, { type: 'secret' }>) => SallyportError | undefined;
   /** Blocks that may be dialled though they are not public; the loopback addresses unless given. */
@@ -102,7 +104,7 @@ export class TestWorker {
     const server = net.createServer({ pauseOnConnect: true }).listen(path);
     await once(server, 'listening');
     const accepted = once(server, 'connection');
-    const channel = await Channel.connect(path, (header, parts) => {
+    const channel = await Channel.connect(path, async (header, parts) => {
       const message = FromWorker.parse(header);
       asked.push(message);
       if (message.type === 'leaf') {
@@ -114,6 +116,7 @@ export class TestWorker {
       }
       if (message.type === 'listener-leaf') {
         const key = createPublicKey({ key: Buffer.from(parts[0] ?? []), format: 'der', type: 'spki' });
+        await options.beforeListenerLeaf?.();
         const chain = Buffer.from(certify(ca, ['proxy.test', '127.0.0.1'], key));
         return { header: { notAfter: Date.now() + 3_600_000 }, parts: [chain] };
       }
@@ -151,6 +154,7 @@ export class TestWorker {
     const snapshot: Snapshot = {
       revision: 1,
       integrity: null,
+      listenerAuthority: 'proxy',
       agents: [
         { id: 'agent-1', name: 'bot', tokens: [hash], unlisted: 'deny', authority: '1', integrity: null },
       ],

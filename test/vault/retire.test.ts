@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { fill } from '../support/fill.ts';
+import { makeShim } from '../support/pkcs11-shim.ts';
 import { makeToken, startKeyholder } from '../support/softhsm.ts';
 import { ACME, install, TestVault } from '../support/vault.ts';
 
@@ -54,4 +55,29 @@ t.test('no KEK is retired during a rotation, nor while a row needs it', async (t
   for await (const chunk of rotating) text += String(chunk);
   t.match(text, /"done":(\d+),"total":\1\}\n$/);
   t.equal((await vault.call('POST', '/v1/hsm/retire', { kek })).status, 200);
+});
+
+t.test('a retirement whose keyholder died with the KEK is done when it is asked for again', async (t) => {
+  const shim = makeShim();
+  const made = await install();
+  const vault = await TestVault.start({ ...made, hsm: { ...made.hsm, module: shim.module } });
+  t.teardown(async () => {
+    shim.control();
+    await vault.stop();
+    made.remove();
+    shim.remove();
+  });
+  const retire = (number: number) => vault.call('POST', '/v1/hsm/retire', { kek: `sallyport-kek-${number}` });
+  for await (const _ of await vault.open('POST', '/v1/hsm/rotate'));
+  shim.control('die C_DestroyObject');
+  t.match(await retire(1), { status: 503, body: { code: 'hsm_unavailable' } });
+  t.match(await retire(1), { status: 503 }, 'nobody knows until there is a keyholder again');
+  shim.control();
+  await vault.startKeyholder();
+  await vault.until('it is there', async () => (await vault.get('/v1/status')).body.hsm.state === 'ok');
+  const { keys } = (await vault.get('/v1/status')).body.hsm.info;
+  t.notOk(keys.some(({ label }: { label: string }) => label === 'sallyport-kek-1'));
+  t.match(await retire(1), { status: 200, body: { retired: 'sallyport-kek-1' } });
+  t.match(await retire(3), { body: { code: 'hsm_key_missing' } }, 'there never was such a one');
+  t.match(await retire(2), { body: { code: 'invalid_argument' } });
 });

@@ -32,12 +32,13 @@ export type KeyType = z.infer<typeof KeyType>;
  * | retire       |                            |                         | header: { }
  * | health       |                            |                         | header: KeyholderHealth
  *
- * Authorities are those of agents whose root key is in the token; labels as in src/vault/authorities/root-keys.ts. To
- * destroy one that is gone already is no failure. Keys are those of credentials that were born in the token, by
- * src/vault/credentials/hsm-keys.ts.
+ * Authorities are those of agents and of the proxy whose root key is in the token; labels as in
+ * src/vault/authorities/root.ts and proxy-row.ts. To destroy one that is gone already is no failure. Keys are those of
+ * credentials that were born in the token, by src/vault/credentials/hsm-keys.ts.
  * `rotate` makes the KEK after `from`, which new DEKs are then wrapped with; where there is a newer one than `from`
  * already, it makes none: so it may be asked again whenever its answer was lost. It makes keys, which takes a token of
- * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever.
+ * hardware up to a minute. `retire` destroys an old KEK: what is still wrapped with it is lost for ever. It may be asked again
+ * too: one that is gone already is no failure, one that never was is.
  * `rewrap` takes DEKs from the KEK `from` to the KEK `to`, so many of them at once as `MAX_REWRAPPED`; no DEK leaves the
  * keyholder for it.
  * `health` is answered whatever state the HSM is in, without asking it.

@@ -94,6 +94,8 @@ export const Snapshot = z.strictObject({
   revision: z.number().int(),
   /** Set where the whole state failed authentication: everything is refused with `integrity_failed`. */
   integrity: z.string().nullable(),
+  /** Names what the TLS listener's own certificate comes from: one made before it changed is not shown any more. */
+  listenerAuthority: z.string(),
   agents: z.array(SnapshotAgent),
   rules: z.array(Rule),
 });

@@ -1,7 +1,8 @@
 import type { SnapshotAgent } from '../../channel/messages/policy.ts';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable, PolicyRow } from '../../store/schema.ts';
-import type { RootKeys, StoredRoot } from '../authorities/root-keys.ts';
+import { agentRoot } from '../authorities/root.ts';
+import type { RootKeys } from '../authorities/root-keys.ts';
 import { type Changes, newId, UNSIGNED } from '../changes.ts';
 import { requireAgent } from '../grants/grants.ts';
 import { hasExpired, newestRoot, oldRoot, oldRootColumns, rootColumns, rootsOf } from './roots.ts';
@@ -35,7 +36,7 @@ export class Agents {
         throw new SallyportError('already_exists', message);
       }
       const id = newId('agt');
-      const root = await this.#rootKeys.create({ id, name, number: 1 });
+      const root = await this.#rootKeys.create(agentRoot({ id, name }, 1));
       const row: AgentsTable = {
         ...UNSIGNED,
         ...rootColumns(root),
@@ -89,7 +90,7 @@ export class Agents {
         throw new SallyportError('already_exists', message);
       }
       const before = newestRoot(agent);
-      const root = await this.#rootKeys.create({ ...before.owner, number: before.owner.number + 1 });
+      const root = await this.#rootKeys.create(agentRoot(agent, before.owner.number + 1));
       const old = hasExpired(before) ? undefined : before;
       const row: AgentsTable = { ...agent, ...rootColumns(root), ...oldRootColumns(old) };
       return {
@@ -117,7 +118,7 @@ export class Agents {
         detail: { agent: agent.id, root: old.owner.number },
       };
     });
-    await this.#destroy([old]);
+    await this.#rootKeys.destroy([old]);
     return { id, name };
   }
 
@@ -134,21 +135,7 @@ export class Agents {
       }
       return { rows, shreds: 'now', result: rootsOf(agent), detail: { agent: agent.id } };
     });
-    await this.#destroy(roots);
-  }
-
-  /** Throws hsm_unavailable: what stays behind goes at the next start. */
-  async #destroy(roots: readonly StoredRoot[]): Promise<void> {
-    try {
-      for (const root of roots) await this.#rootKeys.destroy(root);
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new SallyportError(
-        'hsm_unavailable',
-        `The change is made, but a key that nothing uses any more stays in the HSM until serve is started again: ${why}`,
-        { cause },
-      );
-    }
+    await this.#rootKeys.destroy(roots);
   }
 
   /**

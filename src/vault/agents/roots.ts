@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { SallyportError } from '../../errors.ts';
 import type { AgentsTable } from '../../store/schema.ts';
+import { agentRoot } from '../authorities/root.ts';
 import type { StoredRoot } from '../authorities/root-keys.ts';
 import type { Envelope } from '../credentials/envelope.ts';
 
@@ -19,7 +20,7 @@ export function newestRoot(agent: AgentsTable): StoredRoot {
   if (!certificate) {
     throw new SallyportError('not_found', `The agent ${agent.name} has no authority: add it anew.`);
   }
-  const owner = { id: agent.id, name: agent.name, number: agent.root_number ?? 1 };
+  const owner = agentRoot(agent, agent.root_number ?? 1);
   return { owner, certificate, key: envelope(sealed, dek, agent.root_key_kek) };
 }
 
@@ -27,7 +28,7 @@ export function newestRoot(agent: AgentsTable): StoredRoot {
 export function oldRoot(agent: AgentsTable): StoredRoot | undefined {
   const { old_root_certificate: certificate, old_root_key_sealed: sealed, old_root_key_dek: dek } = agent;
   if (!certificate) return undefined;
-  const owner = { id: agent.id, name: agent.name, number: (agent.root_number ?? 1) - 1 };
+  const owner = agentRoot(agent, (agent.root_number ?? 1) - 1);
   return { owner, certificate, key: envelope(sealed, dek, agent.old_root_key_kek) };
 }
 

@@ -11,6 +11,7 @@ import {
 } from '../../store/list.ts';
 import type { PolicyRows } from '../../store/schema.ts';
 import type { Agents } from '../agents/agents.ts';
+import type { ProxyRoots } from '../authorities/proxy-roots.ts';
 import type { Backups } from '../backup/backups.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
@@ -46,6 +47,7 @@ export interface ControlParts {
   /** The intake key's public point. Throws hsm_unavailable. */
   intakePublicKey(): Buffer;
   readonly agents: Agents;
+  readonly proxyRoots: ProxyRoots;
   readonly services: Services;
   readonly credentials: Credentials;
   readonly grants: Grants;
@@ -62,6 +64,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   app.get('/v1/status', () => parts.status());
   app.get('/v1/intake', () => ({ publicKey: parts.intakePublicKey().toString('hex') }));
   agentRoutes(app, parts);
+  authorityRoutes(app, parts);
   policyRoutes(app, parts);
   integrityRoutes(app, parts.integrity);
   backupRoutes(app, parts.backups);
@@ -116,6 +119,12 @@ function agentRoutes(app: FastifyInstance, { rows, agents }: ControlParts): void
     stream.write('{"ready":true}\n');
     return reply.type('application/x-ndjson').send(stream);
   });
+}
+
+/** The authority of the proxy's own TLS listener. */
+function authorityRoutes(app: FastifyInstance, { proxyRoots }: ControlParts): void {
+  app.post('/v1/authority/rotate', () => proxyRoots.rotate());
+  app.post('/v1/authority/retire', () => proxyRoots.retire());
 }
 
 function policyRoutes(app: FastifyInstance, { rows, services, credentials, grants }: ControlParts): void {

@@ -5,6 +5,7 @@ import type { Store } from '../../store/open.ts';
 import { Agents } from '../agents/agents.ts';
 import type { Sessions } from '../agents/sessions.ts';
 import type { Ledger } from '../audit/ledger.ts';
+import type { ProxyRoots } from '../authorities/proxy-roots.ts';
 import type { RootKeys } from '../authorities/root-keys.ts';
 import { Backups } from '../backup/backups.ts';
 import type { Changes } from '../changes.ts';
@@ -31,6 +32,7 @@ export interface Administered {
   readonly ledger: Ledger;
   readonly sessions: Sessions;
   readonly rootKeys: RootKeys;
+  readonly proxyRoots: ProxyRoots;
   readonly guard: IntegrityGuard;
   status(): Promise<unknown>;
 }
@@ -50,6 +52,7 @@ export async function listen(
     ledger,
     sessions,
     rootKeys,
+    proxyRoots,
     guard,
     status,
   }: Administered,
@@ -60,6 +63,7 @@ export async function listen(
     status,
     intakePublicKey: () => keyholder.intakePublicKey(),
     agents: new Agents(changes, rootKeys, sessions),
+    proxyRoots,
     services: new Services(changes, keyholder),
     credentials: new Credentials(changes, keyholder, keepVersions),
     versions: new CredentialVersions(changes, keyholder, keepVersions),

@@ -1,9 +1,10 @@
+import { SallyportError } from '../../errors.ts';
 import { rootKeyBinding } from '../credentials/binding.ts';
 import { type Envelope, openEnvelope, sealEnvelope } from '../credentials/envelope.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { signWith } from './certificate.ts';
 import type { SigningRoot } from './issuer.ts';
-import { certifyRoot, createRoot, type RootOwner } from './root.ts';
+import { certifyRoot, createRoot, type NewRoot, type RootOwner } from './root.ts';
 
 /** Where the keys of new roots are: sealed in the store, or made in the HSM and never out of it. */
 export type AuthorityKeys = 'wrapped' | 'hsm';
@@ -16,7 +17,7 @@ export interface StoredRoot {
   readonly key: Envelope | null;
 }
 
-/** Makes the roots of agents and signs with their keys, wherever those are. */
+/** Makes the roots of agents and of the proxy, and signs with their keys, wherever those are. */
 export class RootKeys {
   readonly #keyholder: KeyholderClient;
   readonly #where: AuthorityKeys;
@@ -27,16 +28,17 @@ export class RootKeys {
   }
 
   /** A new root. Until it is stored, nothing refers to a key in the HSM: `keepOnly` destroys it. Throws hsm_unavailable. */
-  async create(owner: RootOwner): Promise<StoredRoot> {
+  async create(root: NewRoot): Promise<StoredRoot> {
+    const { id, label, number } = root;
+    const owner = { id, label, number };
     if (this.#where === 'hsm') {
-      const label = labelOf(owner);
       const point = await this.#keyholder.authorities.make(label);
       const sign = (message: Buffer) => this.#keyholder.authorities.sign(label, message);
-      return { owner, certificate: await certifyRoot(owner, point, sign), key: null };
+      return { owner, certificate: await certifyRoot(root, point, sign), key: null };
     }
-    const { certificate, privateKey } = createRoot(owner);
+    const { certificate, privateKey } = createRoot(root);
     try {
-      const binding = rootKeyBinding(owner.id, certificate);
+      const binding = rootKeyBinding(id, certificate);
       return { owner, certificate, key: await sealEnvelope(this.#keyholder, binding, privateKey) };
     } finally {
       privateKey.fill(0);
@@ -52,7 +54,7 @@ export class RootKeys {
   }
 
   async #sign({ owner, certificate, key }: StoredRoot, message: Buffer): Promise<Buffer> {
-    if (!key) return this.#keyholder.authorities.sign(labelOf(owner), message);
+    if (!key) return this.#keyholder.authorities.sign(owner.label, message);
     const privateKey = await openEnvelope(this.#keyholder, rootKeyBinding(owner.id, certificate), key);
     try {
       return signWith(privateKey, message);
@@ -61,23 +63,31 @@ export class RootKeys {
     }
   }
 
-  /** Destroys the key of a root that is stored no longer, where it was in the HSM. Throws hsm_unavailable. */
-  async destroy({ owner, key }: StoredRoot): Promise<void> {
-    if (!key) await this.#keyholder.authorities.destroy(labelOf(owner));
+  /**
+   * Destroys the keys of roots that are stored no longer, those that were in the HSM. Throws hsm_unavailable: what stays
+   * behind goes at the next start.
+   */
+  async destroy(roots: readonly StoredRoot[]): Promise<void> {
+    try {
+      for (const { owner, key } of roots) if (!key) await this.#keyholder.authorities.destroy(owner.label);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new SallyportError(
+        'hsm_unavailable',
+        `The change is made, but a key that nothing uses any more stays in the HSM until serve is started again: ${why}`,
+        { cause },
+      );
+    }
   }
 
   /**
-   * Destroys keys of authorities in the HSM that are not of `roots`: what a crash left between HSM and store. Only for
-   * a store that is known to be the newest. Throws hsm_unavailable.
+   * Destroys keys of authorities in the HSM that are not of `roots`, which are all that are stored: what a crash left
+   * between HSM and store. Only for a store that is known to be the newest. Throws hsm_unavailable.
    */
   async keepOnly(roots: Iterable<StoredRoot>): Promise<void> {
-    const kept = new Set([...roots].filter(({ key }) => !key).map(({ owner }) => labelOf(owner)));
+    const kept = new Set([...roots].filter(({ key }) => !key).map(({ owner }) => owner.label));
     for (const label of await this.#keyholder.authorities.labels()) {
       if (!kept.has(label)) await this.#keyholder.authorities.destroy(label);
     }
   }
-}
-
-function labelOf({ id, number }: RootOwner): string {
-  return `${id}-${number}`;
 }

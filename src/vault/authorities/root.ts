@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { type Profile, ROOT, SUCCESSOR } from '../../../certs/profiles.ts';
+import { ROOT, SUCCESSOR } from '../../../certs/profiles.ts';
 import { type CertificateParts, certify, certifyBy, commonName, type Sign } from './certificate.ts';
 import { generateKeyPair } from './key-pair.ts';
 
@@ -9,49 +8,46 @@ export interface Root {
   readonly privateKey: Buffer;
 }
 
-/** Whose root it is, and which: 1 is the first, the next one takes its place. */
+/** Which root it is. */
 export interface RootOwner {
+  /** What its key is bound to where it is sealed: the agent, or the row of the proxy's authority. */
   readonly id: string;
-  readonly name: string;
+  /** Of its key where that is in the HSM. */
+  readonly label: string;
+  /** 1 is the first, the next one takes its place. */
   readonly number: number;
+}
+
+/** A root that can be made. Each has a name of its own: trust stores find certificates by it. */
+export interface NewRoot extends RootOwner {
+  readonly commonName: string;
 }
 
 /** X.520's limit for a common name. */
 const COMMON_NAME_CHARACTERS = 64;
 
-/** Makes the root of an agent's authority: what that agent, and nobody else, installs in its trust store. */
-export function createRoot(owner: RootOwner): Root {
-  return created(nameOf(owner), profileOf(owner));
-}
-
-/** The certificate (DER) of an agent's root whose key lies elsewhere, which `sign` signs with. Throws what that throws. */
-export async function certifyRoot(owner: RootOwner, point: Buffer, sign: Sign): Promise<Buffer> {
-  return (await certifyBy(selfIssued(nameOf(owner), profileOf(owner), point), sign)).der;
-}
-
-/** Makes a root of the proxy's own authority, which every agent trusts beside its own; `number` as of RootOwner. */
-export function createProxyRoot(number: number): Root {
-  return created(`Sallyport proxy ${randomBytes(4).toString('hex')}`, profileOf({ number }));
-}
-
-/** Each root of an agent has a name of its own: trust stores find certificates by it. */
-function nameOf({ id, name, number }: RootOwner): string {
+/** A root of an agent's authority: what that agent, and nobody else, installs in its trust store. */
+export function agentRoot({ id, name }: { id: string; name: string }, number: number): NewRoot {
   const suffix = ` ${id.slice(-8)}${number === 1 ? '' : `-${number}`}`;
   const room = COMMON_NAME_CHARACTERS - suffix.length;
-  return `${[...`Sallyport agent ${name}`].slice(0, room).join('')}${suffix}`;
+  const begin = [...`Sallyport agent ${name}`].slice(0, room).join('');
+  return { id, label: `${id}-${number}`, number, commonName: `${begin}${suffix}` };
 }
 
-function profileOf({ number }: Pick<RootOwner, 'number'>): Profile {
-  return number === 1 ? ROOT : SUCCESSOR;
-}
-
-function created(name: string, profile: Profile): Root {
+/** Makes a root with its key. */
+export function createRoot(root: NewRoot): Root {
   const { privateKey, point } = generateKeyPair();
-  const { der } = certify(selfIssued(name, profile, point), privateKey);
+  const { der } = certify(selfIssued(root, point), privateKey);
   return { certificate: der, privateKey };
 }
 
-function selfIssued(name: string, profile: Profile, point: Buffer): CertificateParts {
+/** The certificate (DER) of a root whose key lies elsewhere, which `sign` signs with. Throws what that throws. */
+export async function certifyRoot(root: NewRoot, point: Buffer, sign: Sign): Promise<Buffer> {
+  return (await certifyBy(selfIssued(root, point), sign)).der;
+}
+
+function selfIssued({ commonName: name, number }: NewRoot, point: Buffer): CertificateParts {
+  const profile = number === 1 ? ROOT : SUCCESSOR;
   const subject = commonName(name);
   const issuer = { issuer: subject, issuerPoint: point };
   return { profile, subject, point, ...issuer, now: Date.now(), notAfter: Number.MAX_SAFE_INTEGER };

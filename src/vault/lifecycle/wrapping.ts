@@ -56,7 +56,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     };
   }
   for (const row of rows.authorities) {
-    if (row.removed_at !== null) continue;
+    if (row.removed_at !== null || row.key_dek.length === 0) continue; // over, or in the HSM
     yield {
       entry: { table: 'authorities', row },
       kek: row.key_kek,

@@ -75,9 +75,9 @@ export class PolicyState {
     return this.agents().find((agent) => agent.name === name);
   }
 
-  /** Of the proxy's own authority, in the order in which they were made. */
+  /** The roots of the proxy's own authority. */
   authorities(): AuthoritiesTable[] {
-    return live(this.#authorities).sort((a, b) => a.created_at.localeCompare(b.created_at));
+    return live(this.#authorities);
   }
 
   authority(id: string): AuthoritiesTable | undefined {

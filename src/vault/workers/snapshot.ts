@@ -13,6 +13,7 @@ import type {
 } from '../../store/schema.ts';
 import { authorityName } from '../agents/roots.ts';
 import type { Sessions } from '../agents/sessions.ts';
+import { listenerAuthority } from '../authorities/proxy-row.ts';
 import { describeFailures } from '../integrity/verify.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { PolicyState } from '../policy/state.ts';
@@ -54,6 +55,7 @@ export class SnapshotCompiler {
     return {
       revision: this.#revision,
       integrity: this.#policy.integrity,
+      listenerAuthority: listenerAuthority(state),
       agents: [
         ...state.agents().map((agent) => ({ ...this.#agent(agent), integrity: null })),
         ...this.#policy.findings.suspectAgents.map((agent) => ({

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import tls from 'node:tls';
 import t, { type Test } from 'tap';
+import { SallyportError } from '../../../src/errors.ts';
 import { makeCa, makeServerCert } from '../../support/certificates.ts';
 import { End } from './end.ts';
 import { ESTABLISHED, type Scene, type SceneOptions, SECRET, startScene } from './scene.ts';
@@ -125,6 +126,48 @@ t.test('its certificate is renewed in half its life; open connections stay', asy
   t.ok(scene.worker.asked.filter(({ type }) => type === 'listener-leaf').length >= 3);
   before.end.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
   t.match(await before.end.readTo('\r\n\r\n'), /^HTTP\/1\.1 407 /);
+});
+
+t.test('where its authority is replaced it shows the new chain before the policy counts', async (t) => {
+  let held: Promise<void> = Promise.resolve();
+  const scene = await start(t, { beforeListenerLeaf: () => held });
+  const { worker } = scene;
+  const asked = (): number => worker.asked.filter(({ type }) => type === 'listener-leaf').length;
+  const shown = async (): Promise<string> =>
+    (await outside(t, scene)).socket.getPeerX509Certificate()?.fingerprint256 ?? '';
+  const open = await outside(t, scene);
+  const first = await shown();
+  t.equal(asked(), 1);
+  await worker.change(() => ({}));
+  t.equal(asked(), 1, 'any other change is none of its');
+  await worker.change(() => ({ listenerAuthority: 'proxy proxy-2' }));
+  t.equal(asked(), 2);
+  const second = await shown();
+  t.not(second, first);
+  open.end.send('CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n');
+  t.match(await open.end.readTo('\r\n\r\n'), /^HTTP\/1\.1 407 /, 'what is open stays');
+
+  t.comment('a vault that does not answer is not waited for long, and the old certificate stays');
+  const late = Promise.withResolvers<void>();
+  held = late.promise;
+  const began = performance.now();
+  await worker.change(() => ({ listenerAuthority: 'proxy-2' }));
+  const took = performance.now() - began;
+  t.ok(took >= 900 && took < 1_900, `${took} ms`);
+  t.equal(await shown(), second);
+
+  t.comment('of two that are asked for, the later one counts, whichever comes first');
+  held = Promise.resolve();
+  await worker.change(() => ({ listenerAuthority: 'proxy-2 proxy-3' }));
+  const third = await shown();
+  t.not(third, second);
+  late.resolve();
+  await delay(200);
+  t.equal(await shown(), third);
+  held = Promise.reject(new SallyportError('hsm_unavailable', 'The HSM is away.'));
+  held.catch(() => {});
+  await worker.change(() => ({ listenerAuthority: 'proxy-3' }));
+  t.equal(await shown(), third, 'refused one, it shows what it has');
 });
 
 t.test('a certificate may be given', async (t) => {

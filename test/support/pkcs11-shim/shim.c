@@ -5,7 +5,7 @@
  *
  *   fail FUNCTION RV [TIMES]     answer RV and do nothing      delay FUNCTION MS [TIMES]   wait before the call
  *   abort FUNCTION               as an assertion does          crash FUNCTION              as a wild pointer does
- *   exit FUNCTION                end the process
+ *   exit FUNCTION                end the process              die FUNCTION                end it when the call is done
  *   hide MECHANISM               not listed
  *   short FUNCTION               C_Sign, C_Encrypt, C_Decrypt, C_WrapKey give a byte less
  *   garble FUNCTION              ... or one bit wrong
@@ -30,6 +30,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST ours;
@@ -37,7 +38,9 @@ static CK_FUNCTION_LIST ours;
 #define PASS(name, parameters, arguments) \
   static CK_RV my_##name parameters {     \
     RULE(#name);                          \
-    return real->name arguments;          \
+    CK_RV done = real->name arguments;    \
+    if (asked("die", #name)) _exit(3);    \
+    return done;                          \
   }
 
 PASS(C_Initialize, (void *a), (a))

@@ -6,7 +6,7 @@ import { children, decode } from '../../../src/vault/authorities/der.ts';
 import { Issuer, type SigningRoot } from '../../../src/vault/authorities/issuer.ts';
 import { generateKeyPair } from '../../../src/vault/authorities/key-pair.ts';
 import { generalName, nameConstraints } from '../../../src/vault/authorities/names.ts';
-import { createRoot, type Root } from '../../../src/vault/authorities/root.ts';
+import { agentRoot, createRoot, type Root } from '../../../src/vault/authorities/root.ts';
 
 /** A worker's key, as a worker makes it. */
 export function workerKey(): { spki: Buffer; key: string } {
@@ -27,7 +27,7 @@ export interface Authority {
 
 /** An agent's authority, whose root signs after a while, as an HSM does. */
 export function authority(hosts: readonly string[], now: () => number = Date.now): Authority {
-  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder', number: 1 });
+  const root = createRoot(agentRoot({ id: 'agt_0123456789abcdef', name: 'builder' }, 1));
   let signed = 0;
   const issuer = new Issuer({
     root: {
@@ -51,7 +51,7 @@ export function overlap(hosts: readonly string[]): {
   readonly issuer: Issuer;
 } {
   const agent = { id: 'agt_0123456789abcdef', name: 'builder' };
-  const [old, fresh] = [createRoot({ ...agent, number: 1 }), createRoot({ ...agent, number: 2 })];
+  const [old, fresh] = [createRoot(agentRoot(agent, 1)), createRoot(agentRoot(agent, 2))];
   const signing = ({ certificate, privateKey }: Root): SigningRoot => ({
     certificate,
     sign: async (message) => signWith(privateKey, message),
@@ -65,7 +65,7 @@ export function overlap(hosts: readonly string[]): {
  * `patterns`, without the issuer's own refusal in between.
  */
 export function stolenAuthority(patterns: readonly string[], host: string) {
-  const root = createRoot({ id: 'agt_0123456789abcdef', name: 'builder', number: 1 });
+  const root = createRoot(agentRoot({ id: 'agt_0123456789abcdef', name: 'builder' }, 1));
   const rootName = children(children(decode(root.certificate))[0])[5] ?? emptyName();
   const rootKey = new X509Certificate(root.certificate).publicKey.export({ type: 'spki', format: 'der' });
   const [issuing, worker] = [generateKeyPair(), generateKeyPair()];
@@ -101,4 +101,12 @@ export function stolenAuthority(patterns: readonly string[], host: string) {
     chainPem: toPem(leaf.der) + toPem(authority.der),
     key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
   };
+}
+
+/** Whether the chain, leaf first, leads to that root: each certificate signed by the next, one of them by the root. */
+export function leadsTo(chain: readonly X509Certificate[], root: X509Certificate | undefined): boolean {
+  const top = chain.findIndex((each) => root && each.checkIssued(root) && each.verify(root.publicKey));
+  return (
+    top >= 1 && chain.slice(0, top).every((each, i) => each.verify(chain[i + 1]?.publicKey ?? each.publicKey))
+  );
 }

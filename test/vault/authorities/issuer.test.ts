@@ -5,7 +5,7 @@ import { readPem } from '../../../certs/pem.ts';
 import { canonicalHost } from '../../../src/catalog/host.ts';
 import { SallyportError } from '../../../src/errors.ts';
 import { signWith } from '../../../src/vault/authorities/certificate.ts';
-import { createRoot } from '../../../src/vault/authorities/root.ts';
+import { agentRoot, createRoot } from '../../../src/vault/authorities/root.ts';
 import { authority, workerKey } from './authority.ts';
 
 const HOUR = 60 * 60 * 1000;
@@ -21,16 +21,18 @@ const span = (certificate: X509Certificate): number =>
   certificate.validToDate.getTime() - certificate.validFromDate.getTime();
 
 t.test('a root names its agent and lives two years', async (t) => {
-  const { certificate, privateKey } = createRoot({ id: 'agt_0123456789abcdef', name: 'bücher', number: 1 });
+  const { certificate, privateKey } = createRoot(
+    agentRoot({ id: 'agt_0123456789abcdef', name: 'bücher' }, 1),
+  );
   const root = new X509Certificate(certificate);
   t.equal(root.subject, 'CN=Sallyport agent bücher 89abcdef');
   t.equal(root.subject, root.issuer);
   t.ok(root.ca && root.verify(root.publicKey));
   t.equal(span(root), 730 * DAY - 1000);
   t.ok(root.validFromDate.getTime() < Date.now() - 4 * 60_000, 'and begins in the past, for slow clocks');
-  t.not(createRoot({ id: 'a', name: 'b', number: 1 }).privateKey.equals(privateKey), true);
+  t.not(createRoot(agentRoot({ id: 'a', name: 'b' }, 1)).privateKey.equals(privateKey), true);
   const long = new X509Certificate(
-    createRoot({ id: 'agt_0123456789abcdef', name: 'é'.repeat(200), number: 1 }).certificate,
+    createRoot(agentRoot({ id: 'agt_0123456789abcdef', name: 'é'.repeat(200) }, 1)).certificate,
   );
   t.equal([...long.subject.slice('CN='.length)].length, 64, 'a long name is cut to what X.520 allows');
 });
@@ -218,7 +220,7 @@ t.test('nothing outlives its issuer, and after the root nothing is made', async 
 });
 
 t.test('a failure to get at the root key is passed on, and the next ask tries again', async (t) => {
-  const root = createRoot({ id: 'a', name: 'b', number: 1 });
+  const root = createRoot(agentRoot({ id: 'a', name: 'b' }, 1));
   const { Issuer } = await import('../../../src/vault/authorities/issuer.ts');
   let failing = true;
   const issuer = new Issuer({

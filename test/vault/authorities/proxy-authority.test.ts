@@ -3,6 +3,7 @@ import t from 'tap';
 import { readPem } from '../../../certs/pem.ts';
 import { install, TestVault } from '../../support/vault.ts';
 import type { WorkerPeer } from '../../support/worker-peer.ts';
+import { leadsTo } from './authority.ts';
 
 const installation = await install();
 t.teardown(() => installation.remove());
@@ -77,14 +78,6 @@ t.test('before its root ends there is the next, and clients that have either are
     const renewals = vault.journal().filter(({ action }) => action === 'authority.renew').length;
     await vault.stop();
     return { code, roots, chain, renewals };
-  };
-  /** Whether the chain leads to that root, each certificate signed by the next. */
-  const leadsTo = (chain: readonly X509Certificate[], root: X509Certificate | undefined): boolean => {
-    const top = chain.findIndex((each) => root && each.checkIssued(root) && each.verify(root.publicKey));
-    return (
-      top >= 1 &&
-      chain.slice(0, top).every((each, i) => each.verify(chain[i + 1]?.publicKey ?? each.publicKey))
-    );
   };
 
   const first = await chainOf(0);
