@@ -13,6 +13,7 @@ import type { PolicyRows } from '../../store/schema.ts';
 import type { Agents } from '../agents/agents.ts';
 import type { ProxyRoots } from '../authorities/proxy-roots.ts';
 import type { Backups } from '../backup/backups.ts';
+import type { BornKeys } from '../credentials/born-keys.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import type { Grants } from '../grants/grants.ts';
 import type { IntegrityDesk } from '../lifecycle/integrity.ts';
@@ -50,6 +51,7 @@ export interface ControlParts {
   readonly proxyRoots: ProxyRoots;
   readonly services: Services;
   readonly credentials: Credentials;
+  readonly bornKeys: BornKeys;
   readonly grants: Grants;
   readonly integrity: IntegrityDesk;
   readonly backups: Backups;
@@ -127,7 +129,10 @@ function authorityRoutes(app: FastifyInstance, { proxyRoots }: ControlParts): vo
   app.post('/v1/authority/retire', () => proxyRoots.retire());
 }
 
-function policyRoutes(app: FastifyInstance, { rows, services, credentials, grants }: ControlParts): void {
+function policyRoutes(
+  app: FastifyInstance,
+  { rows, services, credentials, bornKeys, grants }: ControlParts,
+): void {
   app.get('/v1/services', () => listServices(rows()));
   app.get('/v1/services/:id', (request) => showService(rows(), ById.parse(request.params).id));
   app.post('/v1/services', (request) => {
@@ -143,9 +148,9 @@ function policyRoutes(app: FastifyInstance, { rows, services, credentials, grant
   });
   app.post('/v1/credentials/keys', (request) => {
     const { type, ...input } = NewKey.parse(request.body);
-    return credentials.create(input, type);
+    return bornKeys.create(input, type);
   });
-  app.get('/v1/credentials/:id/key', (request) => credentials.publicKey(ById.parse(request.params).id));
+  app.get('/v1/credentials/:id/key', (request) => bornKeys.publicKey(ById.parse(request.params).id));
   app.delete('/v1/credentials/:id', async (request) => {
     await credentials.remove(ById.parse(request.params).id);
     return {};

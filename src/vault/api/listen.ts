@@ -9,7 +9,9 @@ import type { ProxyRoots } from '../authorities/proxy-roots.ts';
 import type { RootKeys } from '../authorities/root-keys.ts';
 import { Backups } from '../backup/backups.ts';
 import type { Changes } from '../changes.ts';
+import { BornKeys } from '../credentials/born-keys.ts';
 import { Credentials } from '../credentials/credentials.ts';
+import { CredentialDrafts } from '../credentials/draft.ts';
 import { Grants } from '../grants/grants.ts';
 import type { IntegrityGuard } from '../integrity/guard.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -58,6 +60,7 @@ export async function listen(
   }: Administered,
   at: { readonly control: string; readonly api: { readonly host: string; readonly port: number } },
 ): Promise<FastifyInstance[]> {
+  const drafts = new CredentialDrafts(keyholder, keepVersions);
   const control = controlApi({
     rows: () => policy.state.rows(),
     status,
@@ -65,7 +68,8 @@ export async function listen(
     agents: new Agents(changes, rootKeys, sessions),
     proxyRoots,
     services: new Services(changes, keyholder),
-    credentials: new Credentials(changes, keyholder, keepVersions),
+    credentials: new Credentials(changes, keyholder, drafts),
+    bornKeys: new BornKeys(changes, keyholder, drafts),
     versions: new CredentialVersions(changes, keyholder, keepVersions),
     grants: new Grants(changes),
     integrity: new IntegrityDesk(policy, changes, ledger, guard),

@@ -12,7 +12,8 @@ import type { Exchanger, Exchangers, TokenAnswer } from './exchangers.ts';
 import { keyPairJwt } from './key-pair-jwt.ts';
 import type { Material } from './material.ts';
 import { refusal } from './refusal.ts';
-import { type AgentRequest, prepare, requestJwt } from './requests.ts';
+import { type AgentRequest, requestJwt } from './request-jwt.ts';
+import { prepare } from './requests.ts';
 
 /** A credential version with all that stands behind it. */
 export interface Subject {

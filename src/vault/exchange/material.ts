@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type Exchange, exchangeOf } from '../../catalog/exchange.ts';
+import type { Exchange } from '../../catalog/exchange.ts';
 import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Value } from '../../channel/messages/exchanger.ts';
@@ -23,35 +23,6 @@ export interface Material {
   publicKey(label: string): Promise<Buffer>;
 }
 
-/** Throws invalid_credential where a credential's private key is none that its service takes: better now than later. */
-export async function tryKey(
-  service: Service,
-  publicFields: Material['publicFields'],
-  secrets: readonly SecretValue[],
-): Promise<void> {
-  const exchange = exchangeOf(service);
-  if (!exchange || !('key' in exchange)) return;
-  if (exchange.kind === 'client-certificate') {
-    const message = `The key of ${service.id} issues client certificates and is born in the HSM: make it with \`sallyport credential create ${service.id}\`.`;
-    throw new SallyportError('invalid_credential', message);
-  }
-  const none = (): Promise<Buffer> => Promise.reject(new TypeError('a key in the HSM is not tried'));
-  const material = { service, publicFields, secrets, credential: '', sign: none, publicKey: none };
-  if (exchange.kind === 'key-pair-jwt' && firstPublic(material, FINGERPRINT) === undefined) {
-    const message = `The field ${FINGERPRINT} of ${service.id} is missing: give it as the service shows it, or have the key made in the HSM (\`sallyport credential create\`).`;
-    throw new SallyportError('invalid_credential', message);
-  }
-  try {
-    const jwt = await signedBy(material, exchange, () => ({}));
-    jwt.fill(0);
-  } catch (cause) {
-    const wanted =
-      exchange.key === 'key_json' ? "a service account's JSON file" : KEYS[ALGORITHM[exchange.kind]];
-    const message = `The field ${exchange.key} of ${service.id} is not ${wanted}: give it as the service gave it out.`;
-    throw new SallyportError('invalid_credential', message, { cause });
-  }
-}
-
 /** Who signs, and what the key itself says of its owner. */
 interface Signer {
   readonly key: SigningKey;
@@ -59,15 +30,14 @@ interface Signer {
   readonly owner: string | undefined;
 }
 
-const ALGORITHM = {
+export const ALGORITHM = {
   'jwt-bearer': 'RS256',
   installation: 'RS256',
   'per-request': 'ES256',
   'key-pair-jwt': 'RS256',
   'client-certificate': 'ES256',
 } as const;
-const FINGERPRINT = 'public_key_fingerprint';
-const KEYS = { RS256: 'an RSA private key in PEM', ES256: 'a P-256 private key in PEM' } as const;
+export const FINGERPRINT = 'public_key_fingerprint';
 
 /** The public field of the first of these names that the credential has. */
 export function firstPublic({ publicFields }: Material, ...names: readonly string[]): string | undefined {

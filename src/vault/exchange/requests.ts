@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { AskingExchange, ClientAuthentication, Exchange } from '../../catalog/exchange.ts';
 import { exchangeUrl } from '../../catalog/exchange.ts';
 import { fill } from '../../catalog/template.ts';
@@ -14,21 +13,11 @@ export interface Prepared {
   wipe(): void;
 }
 
-/** What a request of an agent is, for a token that is made for it alone. */
-export interface AgentRequest {
-  readonly method: string;
-  /** Without port. */
-  readonly host: string;
-  /** Without query. */
-  readonly path: string;
-}
-
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 /** How long an assertion is good for: it is used once, at once. Google and GitHub allow more. */
 const ASSERTION_S = 300;
 /** Clocks differ: GitHub's advice. */
 const EARLIER_S = 60;
-const PER_REQUEST_S = 120;
 const NOTHING_MADE = (): void => {};
 
 /**
@@ -55,24 +44,6 @@ export async function prepare(
     case 'installation':
       return installation(exchange, material, url.href, now);
   }
-}
-
-/** A JWT for one request of an agent (Coinbase's CDP keys), which the caller wipes. Throws as `prepare` does. */
-export function requestJwt(
-  exchange: Extract<Exchange, { kind: 'per-request' }>,
-  material: Material,
-  { method, host, path }: AgentRequest,
-  now: number,
-): Promise<Buffer> {
-  const seconds = Math.floor(now / 1_000);
-  const claims = {
-    iss: 'cdp',
-    sub: firstPublic(material, 'key_name'),
-    nbf: seconds,
-    exp: seconds + PER_REQUEST_S,
-    uri: `${method} ${host}${path}`,
-  };
-  return signedBy(material, exchange, () => claims, { nonce: randomBytes(16).toString('hex') });
 }
 
 function grant(

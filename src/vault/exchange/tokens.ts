@@ -8,7 +8,7 @@ import type { KeyholderClient } from '../keyholder.ts';
 import type { Asking, Subject, TokenGiven } from './asking.ts';
 import { RefreshTokens } from './refresh-token.ts';
 import { passingFailure } from './refusal.ts';
-import type { AgentRequest } from './requests.ts';
+import type { AgentRequest } from './request-jwt.ts';
 
 /** A token for a worker, which the caller wipes, and how long it may use it. */
 export interface ReleasedToken {

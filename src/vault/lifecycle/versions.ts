@@ -2,7 +2,7 @@ import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
 import type { CredentialVersionsTable, PolicyRow } from '../../store/schema.ts';
 import { type Change, type Changes, UNSIGNED } from '../changes.ts';
-import type { CredentialSet } from '../credentials/credentials.ts';
+import type { CredentialSet } from '../credentials/draft.ts';
 import { openVersion, sealVersion, shredded } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
