@@ -3,6 +3,7 @@ import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
 import { listedAbilities } from './held-key.ts';
+import { LABEL } from './key-objects.ts';
 import { findKeys, type Keys } from './keys.ts';
 import { BASICS, type Mechanisms, readMechanisms } from './mechanisms.ts';
 import { login } from './pin.ts';
@@ -106,7 +107,7 @@ function requireBasics(mechanisms: Mechanisms, place: Place): void {
 
 /** The open token with its keys, found and tried out. Throws hsm_key_missing, hsm_refused, and what the calls throw. */
 export function proveKeys(open: OpenToken): Token {
-  const token = { ...open, keys: findKeys(open) };
+  const token = { ...open, keys: findKeys(open), witness: LABEL.audit };
   selfTest(token);
   return token;
 }

@@ -8,7 +8,11 @@ import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
 import { type Scene, startScene } from '../support/scene.ts';
 
 const Status = z.object({
-  hsm: z.object({ state: z.string(), error: z.string().optional() }),
+  hsm: z.object({
+    state: z.string(),
+    error: z.string().optional(),
+    health: z.object({ state: z.string(), error: z.string().nullable() }).optional(),
+  }),
   processes: z.array(z.object({ kind: z.string(), name: z.string(), pid: z.number() })),
 });
 export type Status = z.infer<typeof Status>;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { KeyholderHealth, type KeyholderRequest } from '../../src/channel/messages/keyholder.ts';
 import { type ErrorCode, SallyportError } from '../../src/errors.ts';
 import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
@@ -18,6 +18,8 @@ const DEADLINE_MS = 10_000;
 /** A verb asked as the vault asks it, with parts that it takes. */
 export type Asked =
   | 'unwrap'
+  /** With a KEK that the token does not hold. */
+  | 'unwrap retired'
   | 'wrap'
   | 'mac'
   | 'sign'
@@ -91,6 +93,16 @@ export class Stage {
     cpSync(this.#backup, this.hsm.tokens, { recursive: true });
   }
 
+  /** Moves the files of all that is in the token away, or back; the token itself stays. */
+  moveObjects(away: boolean): void {
+    const aside = join(this.hsm.folder, 'objects');
+    mkdirSync(aside, { recursive: true });
+    const [from, to] = away ? [dirname(this.tokenFile()), aside] : [aside, dirname(this.tokenFile())];
+    for (const name of readdirSync(from)) {
+      if (name.endsWith('.object') && name !== 'token.object') renameSync(join(from, name), join(to, name));
+    }
+  }
+
   /** The token's own file among those of its objects. */
   tokenFile(): string {
     const name = readdirSync(this.hsm.tokens, { encoding: 'utf8', recursive: true }).find((file) =>
@@ -144,6 +156,8 @@ export class Stage {
     switch (verb) {
       case 'unwrap':
         return [{ verb, kek: 'sallyport-kek-1' }, [this.#wrapped, AAD]];
+      case 'unwrap retired':
+        return [{ verb: 'unwrap', kek: 'sallyport-kek-9' }, [this.#wrapped, AAD]];
       case 'wrap':
         return [{ verb }, [this.#dek, AAD]];
       case 'mac':

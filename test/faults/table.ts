@@ -208,6 +208,35 @@ export const FAULTS: readonly Fault[] = [
     mend: ({ hsm }) => renameSync(`${hsm.tokens}.gone`, hsm.tokens),
     recovers: 'by itself',
   },
+  ...(['info', 'anchor.read', 'unwrap retired', 'rotate'] as const).map(
+    (ask): Fault => ({
+      fault: `the token’s folder is moved away, and ${ask} finds nothing where keys were`,
+      provoke: ({ hsm }) => renameSync(hsm.tokens, `${hsm.tokens}.gone`),
+      ask,
+      sees: 'hsm_unavailable',
+      health: FAILING,
+      mend: ({ hsm }) => renameSync(`${hsm.tokens}.gone`, hsm.tokens),
+      recovers: 'by itself',
+    }),
+  ),
+  {
+    fault: 'the token is there, and empty',
+    provoke: (stage) => stage.moveObjects(true),
+    ask: 'info',
+    sees: 'hsm_unavailable',
+    health: { state: 'failing', error: /HSM is lost.*holds no key/ },
+    mend: (stage) => stage.moveObjects(false),
+    recovers: 'by itself',
+  },
+  {
+    fault: 'a KEK is asked for that is not in the token, which is well: nothing is opened again',
+    provoke: [],
+    ask: 'unwrap retired',
+    sees: 'hsm_key_missing',
+    health: HEALTHY,
+    logins: 0,
+    recovers: 'at once',
+  },
   {
     fault: 'the token’s file is empty after a power cut, until the backup is put back',
     provoke: (stage) => {
@@ -225,7 +254,7 @@ export const FAULTS: readonly Fault[] = [
       stage.writePin('');
       stage.shim.control(LOST);
     },
-    sees: 'hsm_unavailable',
+    sees: 'hsm_pin_missing',
     health: { state: 'failing', error: /PIN file is empty/ },
     logins: 0,
     mend: (stage) => stage.writePin(stage.hsm.pin),

@@ -101,7 +101,7 @@ export class Keyholder {
         throw unavailable(`it did not answer within ${deadlineMs} ms`, cause);
       }
       if (cause.code === 'channel_closed') throw unavailable('the keyholder ended', cause);
-      if (cause.code === 'hsm_unavailable' || cause.code === 'hsm_pin_wrong') this.#problem = cause;
+      if (cause.code === 'hsm_unavailable' || ofPin(cause)) this.#problem = cause;
       throw cause;
     } finally {
       this.#pending -= 1;
@@ -156,17 +156,32 @@ export function malformed(cause?: unknown): SallyportError {
 }
 
 export function unavailable(why: string, cause?: unknown): SallyportError {
+  const retried =
+    cause instanceof SallyportError && ofPin(cause)
+      ? 'it is not tried again before the owner has changed the PIN file'
+      : 'it is retried by itself';
   return new SallyportError(
     'hsm_unavailable',
-    `The HSM cannot be used now (${why.replace(/\.$/, '')}): it is retried by itself; \`sallyport status\` shows its state.`,
+    `The HSM cannot be used now (${why.replace(/\.$/, '')}): ${retried}; \`sallyport status\` shows its state.`,
     { cause },
   );
+}
+
+/** Whether the PIN is what is wrong: that is not tried again before its file is another. */
+function ofPin({ code }: SallyportError): boolean {
+  return code === 'hsm_pin_wrong' || code === 'hsm_pin_missing';
+}
+
+/** Why no keyholder could be had for a verb, whatever keeps it from its token. */
+export function cannotOpen(cause: unknown): SallyportError {
+  if (!(cause instanceof SallyportError)) throw cause;
+  return cause.code === 'hsm_unavailable' ? cause : unavailable(cause.message, cause);
 }
 
 /** The failure of a verb that another keyholder, or the same one later, may answer; throws any other. */
 export function asUnavailable(cause: unknown): SallyportError {
   if (!(cause instanceof SallyportError)) throw cause;
-  if (cause.code === 'hsm_pin_wrong') return unavailable(cause.message, cause);
+  if (ofPin(cause)) return unavailable(cause.message, cause);
   if (cause.code !== 'hsm_unavailable') throw cause;
   return cause;
 }
