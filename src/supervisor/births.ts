@@ -8,9 +8,13 @@ import type { ServeOptions } from './options.ts';
 type Provision = Omit<Birth, 'channel' | 'onGone'>;
 
 export function keyholderProvision({ installation, data, pinFile, keyholders }: ServeOptions): Provision {
-  const { ownToken, moduleEnvironment } = installation;
+  const { ownToken, moduleEnvironment, auditPublicKey, intakePublicKey } = installation;
   return {
-    args: [...tokenArguments(installation), ...(keyholders > 1 ? ['--shared'] : [])],
+    args: [
+      ...tokenArguments(installation),
+      ...['--audit-key', auditPublicKey, '--intake-key', intakePublicKey],
+      ...(keyholders > 1 ? ['--shared'] : []),
+    ],
     input: { path: pinFile, flags: READ_ONLY },
     dataFolder: ownToken ? join(data, 'token') : undefined,
     environment: ownToken ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' } : moduleEnvironment,

@@ -1,11 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { KeyholderHealth, type KeyholderRequest } from '../../src/channel/messages/keyholder.ts';
+import {
+  KeyholderHealth,
+  KeyholderInfo,
+  type KeyholderRequest,
+} from '../../src/channel/messages/keyholder.ts';
 import { type ErrorCode, SallyportError } from '../../src/errors.ts';
 import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
 import {
   makeSoftHsm,
+  makeToken,
   type RunningKeyholder,
   runProvision,
   type SoftHsm,
@@ -34,17 +39,19 @@ export class Stage {
   readonly shim: Shim;
   readonly hsm: SoftHsm;
   readonly #backup: string;
+  readonly #own: readonly string[];
   readonly #dek = randomBytes(32);
   readonly #anchor = randomBytes(100);
   #wrapped: Buffer = Buffer.alloc(0);
   #mac: Buffer = Buffer.alloc(0);
   keyholder: RunningKeyholder;
 
-  private constructor(shim: Shim, hsm: SoftHsm, keyholder: RunningKeyholder) {
+  private constructor(shim: Shim, hsm: SoftHsm, keyholder: RunningKeyholder, own: readonly string[]) {
     this.shim = shim;
     this.hsm = hsm;
     this.#backup = join(hsm.folder, 'backup');
     this.keyholder = keyholder;
+    this.#own = own;
   }
 
   static async open(profile = 'aes-gcm'): Promise<Stage> {
@@ -52,7 +59,9 @@ export class Stage {
     const hsm = { ...makeSoftHsm('faults'), module: shim.module };
     const { status, output } = runProvision(hsm, { args: ['--create', '--profile', profile] });
     if (status !== 0) throw new Error(JSON.stringify(output));
-    const stage = new Stage(shim, hsm, await startKeyholder(hsm));
+    const { auditPublicKey, intakePublicKey } = KeyholderInfo.parse(output);
+    const own = ['--audit-key', auditPublicKey, '--intake-key', intakePublicKey];
+    const stage = new Stage(shim, hsm, await startKeyholder(hsm, { args: own }), own);
     stage.#wrapped = await stage.#bytes({ verb: 'wrap' }, [stage.#dek, AAD]);
     stage.#mac = await stage.#bytes({ verb: 'mac' }, [AAD]);
     await stage.ask({ verb: 'anchor.write' }, [stage.#anchor]);
@@ -112,6 +121,14 @@ export class Stage {
     return join(this.hsm.tokens, name);
   }
 
+  /** Puts another token of the same label, with keys and a PIN of its own, in the place of this one. */
+  exchangeToken(): void {
+    const { hsm } = makeToken(this.hsm.label);
+    renameSync(this.hsm.tokens, `${this.hsm.tokens}.gone`);
+    cpSync(hsm.tokens, this.hsm.tokens, { recursive: true });
+    hsm.remove();
+  }
+
   writePin(content: string): void {
     writeFileSync(this.hsm.pinFile, content);
   }
@@ -120,7 +137,7 @@ export class Stage {
   async restart(): Promise<void> {
     this.keyholder.process.kill('SIGKILL');
     await this.keyholder.stop();
-    this.keyholder = await startKeyholder(this.hsm);
+    this.keyholder = await startKeyholder(this.hsm, { args: this.#own });
   }
 
   async close(): Promise<void> {

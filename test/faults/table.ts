@@ -1,4 +1,4 @@
-import { renameSync, truncateSync } from 'node:fs';
+import { renameSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { Asked, Stage } from './stage.ts';
@@ -216,6 +216,21 @@ export const FAULTS: readonly Fault[] = [
       sees: 'hsm_unavailable',
       health: FAILING,
       mend: ({ hsm }) => renameSync(`${hsm.tokens}.gone`, hsm.tokens),
+      recovers: 'by itself',
+    }),
+  ),
+  ...(['info', 'wrap', 'mac'] as const).map(
+    (ask): Fault => ({
+      fault: `another token of the same label stands in its place when ${ask} is asked: its PIN is not tried`,
+      provoke: (stage) => stage.exchangeToken(),
+      ask,
+      sees: 'hsm_unavailable',
+      health: { state: 'failing', error: /not the one of this data folder/ },
+      logins: 0,
+      mend: ({ hsm }) => {
+        rmSync(hsm.tokens, { recursive: true });
+        renameSync(`${hsm.tokens}.gone`, hsm.tokens);
+      },
       recovers: 'by itself',
     }),
   ),
