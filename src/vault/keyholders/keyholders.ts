@@ -1,8 +1,16 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { KeyholderInfo, KeyholderRequest } from '../../channel/messages/keyholder.ts';
-import { SallyportError } from '../../errors.ts';
+import { type ErrorCode, SallyportError } from '../../errors.ts';
 import { Turn } from '../turn.ts';
-import { asUnavailable, cannotOpen, hung, Keyholder, type Take, unavailable } from './keyholder.ts';
+import {
+  asUnavailable,
+  cannotOpen,
+  hung,
+  Keyholder,
+  type KeyholderHooks,
+  type Take,
+  unavailable,
+} from './keyholder.ts';
 import { type HsmStatus, statusOf } from './status.ts';
 import { OF_ONE } from './verbs.ts';
 
@@ -19,7 +27,7 @@ const FIRST_DEADLINE_MS = 15_000;
  * whoever tries them, so while one keyholder's was refused no other tries.
  */
 export class Keyholders {
-  readonly #kill: (name: string, reason: string) => void;
+  readonly #hooks: KeyholderHooks;
   readonly #shared: boolean;
   readonly #all: Keyholder[] = [];
   readonly #turn = new Turn();
@@ -34,20 +42,21 @@ export class Keyholders {
   onReady: () => void = () => {};
 
   /** `shared`: there are several, which open their token only when asked to. */
-  constructor(kill: (name: string, reason: string) => void, shared: boolean) {
-    this.#kill = kill;
+  constructor(hooks: KeyholderHooks, shared: boolean) {
+    this.#hooks = hooks;
     this.#shared = shared;
   }
 
   /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
   add(name: string, channel: Channel): Promise<void> {
-    const keyholder = new Keyholder(name, channel, this.#kill);
+    const keyholder = new Keyholder(name, channel, this.#hooks);
     this.#all.push(keyholder);
     const previous = channel.onClose;
     channel.onClose = (error) => {
       previous(error);
       this.#all.splice(this.#all.indexOf(keyholder), 1);
       this.#problem = problemOf('the keyholder ended and is being started again');
+      this.#hooks.ended(name);
     };
     this.#opening = this.#open(keyholder, FIRST_DEADLINE_MS);
     return this.#opening.catch(() => this.#probe(keyholder));
@@ -65,6 +74,10 @@ export class Keyholders {
 
   get problem(): string | undefined {
     return this.info ? undefined : this.#problem.message;
+  }
+
+  get problemCode(): ErrorCode {
+    return this.info ? 'hsm_unavailable' : this.#problem.code;
   }
 
   /** Has every keyholder look at the token's keys anew. Throws hsm_unavailable where none can. */

@@ -48,12 +48,18 @@ export class SnapshotCompiler {
     return this.#revision;
   }
 
-  /** The snapshot of the policy as it is now, under a new revision. Throws hsm_unavailable before the policy is loaded. */
+  /** The snapshot of the policy as it is now, under a new revision; before it is loaded, one that refuses everything. */
   compile(): Snapshot {
-    const state = this.#policy.state;
     this.#revision += 1;
+    const revision = this.#revision;
+    const { unread } = this.#policy;
+    if (unread !== null) {
+      return { revision, unread, integrity: null, listenerAuthority: '', agents: [], rules: [] };
+    }
+    const state = this.#policy.state;
     return {
-      revision: this.#revision,
+      revision,
+      unread,
       integrity: this.#policy.integrity,
       listenerAuthority: listenerAuthority(state),
       agents: [
