@@ -6,6 +6,7 @@ import { openWritable } from '../store/open.ts';
 import { listen } from './api/listen.ts';
 import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { assemble, type Given, type Parts } from './parts.ts';
+import { Readiness } from './readiness.ts';
 import { vaultStatus } from './status.ts';
 import type { SupervisorClient } from './supervisor.ts';
 
@@ -91,7 +92,8 @@ export class Vault {
   async listen(): Promise<void> {
     if (this.#servers.length > 0) return;
     const status = () => vaultStatus(this.#parts);
-    this.#servers = await listen({ ...this.#parts, status }, this.#parts.start);
+    const readiness = new Readiness(this.#parts);
+    this.#servers = await listen({ ...this.#parts, readiness, status }, this.#parts.start);
     this.#parts.alarms.open();
   }
 

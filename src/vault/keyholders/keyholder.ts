@@ -153,7 +153,7 @@ export class Keyholder {
         this.#problem?.message ?? health.error ?? (this.#info ? undefined : 'it is being started');
       return { name, state: error === undefined ? 'ok' : 'unavailable', ...say(error), health };
     } catch (cause) {
-      return { name, state: 'unavailable', ...say(cause instanceof Error ? cause.message : String(cause)) };
+      return { name, state: 'unavailable', ...say(silence(cause)) };
     }
   }
 
@@ -168,6 +168,13 @@ export class Keyholder {
       this.#lost(error);
     }
   }
+}
+
+/** Why a keyholder has not said how it is. */
+function silence(cause: unknown): string {
+  if (cause instanceof SallyportError && cause.code === 'channel_timeout')
+    return `It has not answered for ${STATUS_MS / 1_000} s: a call to its HSM takes long, or hangs; then it is ended at its deadline.`;
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function say(error: string | undefined): { error?: string } {
