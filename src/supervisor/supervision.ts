@@ -157,6 +157,7 @@ export class Supervision {
     setTimeout(() => {
       if (this.#stopping || vault !== this.#vault || vault.closed) return;
       start().catch((error: unknown) => {
+        if (vault.closed) return; // another vault starts its own
         report(
           `a process could not be started again: ${error instanceof Error ? error.message : String(error)}`,
         );

@@ -126,7 +126,7 @@ export class Keyholder {
 
   #lost(error: SallyportError): void {
     this.#problem = error;
-    if (!error.code.startsWith('channel_')) this.#hooks.lost(this.name, error); // else its end is told of
+    if (!ofChannel(error) && !ofChannel(error.cause)) this.#hooks.lost(this.name, error); // else its end is told of
   }
 
   #well(): void {
@@ -168,6 +168,10 @@ export class Keyholder {
       this.#lost(error);
     }
   }
+}
+
+function ofChannel(error: unknown): boolean {
+  return error instanceof SallyportError && error.code.startsWith('channel_');
 }
 
 /** Why a keyholder has not said how it is. */
