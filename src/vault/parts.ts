@@ -16,6 +16,8 @@ import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
 import { Asking } from './exchange/asking.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
+import { FileAnchor } from './integrity/anchor-file.ts';
+import { TokenAnchor } from './integrity/anchor-place.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
 import { Loading } from './policy/loading.ts';
@@ -59,7 +61,9 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
     (name, reason) => complaints.attempt(kill(name, reason)),
     start.keyholders > 1,
   );
-  const policy = new Policy(store, keyholder);
+  const anchorPlace =
+    start.anchorFile === null ? new TokenAnchor(keyholder) : new FileAnchor(start.anchorFile, keyholder);
+  const policy = new Policy(store, keyholder, anchorPlace);
   const ledger = new Ledger(journal, keyholder);
   const compiler = new SnapshotCompiler(policy, sessions);
   const rootKeys = new RootKeys(keyholder, start.authorityKeys);

@@ -11,6 +11,7 @@ import { openWritable } from '../../src/store/open.ts';
 import { storedRoot } from '../../src/vault/authorities/proxy-row.ts';
 import { RootKeys } from '../../src/vault/authorities/root-keys.ts';
 import { openVersion } from '../../src/vault/credentials/versions.ts';
+import { TokenAnchor } from '../../src/vault/integrity/anchor-place.ts';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { Policy } from '../../src/vault/policy/policy.ts';
 import { makeSoftHsm, type SoftHsm, startKeyholder } from '../support/softhsm.ts';
@@ -33,7 +34,7 @@ for (const fixture of fixtures) {
     try {
       const client = new KeyholderClient(() => {});
       await client.connect('keyholder', keyholder.channel);
-      const policy = new Policy(store, client);
+      const policy = new Policy(store, client, new TokenAnchor(client));
       await policy.load();
       t.same(policy.failures, []);
       t.same((await opened(policy, client)).sort(), VALUES);
@@ -52,7 +53,7 @@ for (const fixture of fixtures) {
       t.equal(policy.state.authorities().length, 1);
       await policy.commit([{ table: 'agents', row: { ...agent, name: 'renamed' } }]);
       await policy.anchor();
-      const again = new Policy(store, client);
+      const again = new Policy(store, client, new TokenAnchor(client));
       await again.load();
       t.same(again.failures, []);
       t.equal(again.state.agents()[0]?.name, 'renamed');
