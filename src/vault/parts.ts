@@ -54,7 +54,7 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
   const publish = async (): Promise<void> => {
     await fleet.publish();
     const { state } = policy;
-    issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    issuers.keepOnly(compiler.hostsByAgent);
     tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   };
   const keyholder = new KeyholderClient(
