@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
+import { PIN_REFUSED } from './failure.ts';
 import { examples } from './help.ts';
 import { note } from './output.ts';
 import { type Listening, noteListening } from './proxy-url.ts';
@@ -38,7 +39,8 @@ export function addServe(root: Command): void {
     .addHelpText(
       'after',
       `
-SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends.
+SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends. Exit code ${PIN_REFUSED}: the token refused the PIN,
+which it will again; tokens lock after a few wrong ones, so let nothing start it again then.
 ${examples(
   'sallyport serve',
   'sallyport serve --workers 2 --proxy-tls-listen 0.0.0.0:7443 --proxy-tls-name proxy.example.com',

@@ -71,7 +71,7 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   const wrong = join(hsm.folder, 'wrong');
   writeFileSync(wrong, 'x'.repeat(32));
   const refused = await check('--pkcs11-token', hsm.label, '--pin-file', wrong);
-  t.match(refused, { code: 1, stderr: /\[hsm_pin_wrong\]/ });
+  t.match(refused, { code: 3, stderr: /\[hsm_pin_wrong\]/ });
   t.equal(shim.calls().filter((name) => name === 'C_Login').length, 1, 'a wrong PIN is tried once');
   t.match(await check('--pin-file', wrong), { code: 1, stderr: /\[invalid_argument\]/ });
   t.match(await check('--pkcs11-token', 'none'), { code: 1, stderr: /\[hsm_token_missing\]/ });

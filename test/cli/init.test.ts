@@ -99,7 +99,7 @@ t.test('a token that is there can be used, with its PIN from a file or a descrip
     ['init', '--data', join(folder, 'a'), '--pkcs11-token', 'first', '--pin-file', join(folder, 'wrong')],
     { env },
   );
-  t.match(wrong, { code: 1, stderr: /^sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/ });
+  t.match(wrong, { code: 3, stderr: /^sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/ });
   t.notOk(existsSync(join(folder, 'a')));
 
   const made = await cli(

@@ -37,7 +37,7 @@ t.test('a second serve, taken ports and a wrong PIN: one line each, and nothing 
   writeFileSync(wrong, '1234567890');
   t.match(
     await sallyport.failure(['serve', ...ports, '--pin-file', wrong]),
-    /^1 [^\n]*sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/,
+    /^3 [^\n]*sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/,
   );
   t.match(
     await sallyport.failure(['serve', ...ports, '--pin-file', '/nonexistent']),

@@ -177,7 +177,7 @@ t.test('the very first one', async (t) => {
   const wrong = file('wrong-too', '123456\n');
   const before = fingerprint(fresh, /\/token\.object$/);
   const result = await serve({ what: '', code: '', data: fresh, flags: ['--pin-file', wrong] });
-  t.match(result, { code: 1, stdout: '', stderr: line('hsm_pin_wrong') });
+  t.match(result, { code: 3, stdout: '', stderr: line('hsm_pin_wrong') });
   t.same(fingerprint(fresh, /\/token\.object$/), before, 'nothing was changed');
 });
 
@@ -197,7 +197,8 @@ t.test('once it has ended', async (t) => {
     const unlike = failure.code === 'hsm_pin_wrong' ? /\/token\.object$/ : undefined; // it notes a wrong PIN itself
     const before = fingerprint(data, unlike);
     const result = await serve(failure);
-    t.match(result, { code: 1, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
+    const exit = failure.code === 'hsm_pin_wrong' ? 3 : 1;
+    t.match(result, { code: exit, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
     t.same(fingerprint(data, unlike), before, `${failure.what}: nothing was changed`);
     undo?.();
   }
