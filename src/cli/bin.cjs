@@ -102,7 +102,7 @@ function findPrlimit() {
 function inherited() {
   const stdio = [0, 1, 2];
   const match = /(?:^|\0)--pin-fd[=\0](\d{1,3})(?:\0|$)/.exec(process.argv.slice(2).join('\0'));
-  if (match && Number(match[1]) > 2) {
+  if (match && Number(match[1]) > 2 && fs.existsSync(`/proc/self/fd/${match[1]}`)) {
     while (stdio.length < Number(match[1])) stdio.push('ignore');
     stdio.push(Number(match[1]));
   }
