@@ -2,7 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PROGRAM_FOLDER } from './children.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
-import { raiseDescriptorLimit } from './descriptors.ts';
+import { closeInherited, raiseDescriptorLimit } from './descriptors.ts';
 import { hardenProcess } from './hardening.ts';
 import { assignOwnership } from './identity.ts';
 import { chooseIsolation } from './isolation/choose.ts';
@@ -24,6 +24,7 @@ export interface Running extends Listeners {
  * SallyportError with the reason, having ended whatever it started.
  */
 export async function startSupervisor(options: ServeOptions): Promise<Running> {
+  closeInherited();
   checkDataFolder(options.data);
   const lock = await lockDataFolder(options.data);
   const proxy = { ...options.proxyListen, port: await probeListener(options.proxyListen, 'proxy') };
