@@ -7,6 +7,7 @@ import { hardenProcess } from './hardening.ts';
 import { assignOwnership } from './identity.ts';
 import { chooseIsolation } from './isolation/choose.ts';
 import type { ServeOptions } from './options.ts';
+import { checkPinPermissions } from './permissions.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { Supervision } from './supervision.ts';
 import type { Listeners } from './vault-start.ts';
@@ -25,7 +26,12 @@ export interface Running extends Listeners {
  */
 export async function startSupervisor(options: ServeOptions): Promise<Running> {
   closeInherited();
-  checkDataFolder(options.data);
+  for (const odd of [
+    ...checkDataFolder(options.data),
+    ...checkPinPermissions(options.pinFile, options.data),
+  ]) {
+    warn(odd);
+  }
   const lock = await lockDataFolder(options.data);
   const proxy = { ...options.proxyListen, port: await probeListener(options.proxyListen, 'proxy') };
   const tls = options.proxyTls?.listen;
@@ -33,7 +39,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
   hardenProcess();
   const tooFew = raiseDescriptorLimit();
-  if (tooFew !== undefined) process.stderr.write(`sallyport: ${tooFew}\n`);
+  if (tooFew !== undefined) warn(tooFew);
   assignOwnership(options.data);
   const run = join(options.data, 'run');
   const hadRun = existsSync(run);
@@ -66,4 +72,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
       lock.close();
     },
   };
+}
+
+function warn(sentence: string): void {
+  process.stderr.write(`sallyport: ${sentence}\n`);
 }

@@ -79,7 +79,7 @@ function rewritten(text: string): () => void {
 
 function file(name: string, text: string): string {
   const path = join(folder, name);
-  writeFileSync(path, text);
+  writeFileSync(path, text, { mode: 0o600 });
   return path;
 }
 
@@ -122,7 +122,9 @@ const FAILURES: Failure[] = [
     what: 'a database that is none',
     prepare: () => {
       const undo = moved(database);
-      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100));
+      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100), {
+        mode: 0o600,
+      });
       likeBefore(database);
       return () => {
         rmSync(database);
