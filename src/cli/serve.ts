@@ -26,6 +26,10 @@ export function addServe(root: Command): void {
     .option('--api-listen <host:port>', 'where the management API listens (default: 127.0.0.1:7070)')
     .option('--workers <n>', 'proxy workers (default: one per core, at most 4)')
     .option('--keyholders <n>', 'processes that talk to the HSM (default: 1)')
+    .option(
+      '--keyholder-user <name>',
+      'user for the process that talks to a given token, with its groups, where root starts serve (default: root)',
+    )
     .option('--isolation <kind>', 'auto, uid, bubblewrap, copy or none (default: auto)')
     .option('--pin-file <file>', 'file with the PIN (default: the systemd credential, else what init noted)')
     .option('--upstream-ca <file>', "PEM added to the system's roots when servers are verified")

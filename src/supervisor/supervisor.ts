@@ -6,6 +6,7 @@ import { closeInherited, raiseDescriptorLimit } from './descriptors.ts';
 import { hardenProcess } from './hardening.ts';
 import { assignOwnership } from './identity.ts';
 import { chooseIsolation } from './isolation/choose.ts';
+import { keyholderUser, RUNS_AS_ROOT } from './keyholder-user.ts';
 import type { ServeOptions } from './options.ts';
 import { checkPinPermissions } from './permissions.ts';
 import { Rendezvous } from './rendezvous.ts';
@@ -26,6 +27,7 @@ export interface Running extends Listeners {
  */
 export async function startSupervisor(options: ServeOptions): Promise<Running> {
   closeInherited();
+  const keyholder = keyholderUser(options);
   for (const odd of [
     ...checkDataFolder(options.data),
     ...checkPinPermissions(options.pinFile, options.data),
@@ -46,9 +48,10 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
     program: PROGRAM_FOLDER,
-    keyholderAsUs: !options.installation.ownToken,
+    keyholder,
     data: options.data,
   });
+  if (isolation.uid('keyholder') === 0) warn(RUNS_AS_ROOT);
   const owner = isolation.uid('vault');
   const rendezvous = await Rendezvous.open(join(options.data, 'vault'), owner);
   const supervision = new Supervision(options, isolation, rendezvous, { proxy, proxyTls, api });
