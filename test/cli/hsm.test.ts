@@ -1,11 +1,14 @@
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -77,7 +80,7 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   const wrong = join(hsm.folder, 'wrong');
   writeFileSync(wrong, 'x'.repeat(32));
   const refused = await check('--pkcs11-token', hsm.label, '--pin-file', wrong);
-  t.match(refused, { code: 1, stderr: /\[hsm_pin_wrong\]/ });
+  t.match(refused, { code: 3, stderr: /\[hsm_pin_wrong\]/ });
   t.equal(shim.calls().filter((name) => name === 'C_Login').length, 1, 'a wrong PIN is tried once');
   t.match(await check('--pin-file', wrong), { code: 1, stderr: /\[invalid_argument\]/ });
   t.match(await check('--pkcs11-token', 'none'), { code: 1, stderr: /\[hsm_token_missing\]/ });
@@ -131,16 +134,44 @@ t.test(
     renameSync(pinFile, `${pinFile}.new`);
     renameSync(old, pinFile);
     t.match(await pin(), { code: 0 }, 'interrupted after the token learnt it: the new PIN is found');
-    writeFileSync(`${pinFile}.new`, 'torn');
+    writeFileSync(`${pinFile}.new.part`, 'torn');
     t.match(await pin(), { code: 0 }, 'interrupted while it was written: made anew');
-    const chosen = join(data, '..', 'chosen');
-    writeFileSync(chosen, 'short');
+
+    const elsewhere = mkdtempSync('/dev/shm/sallyport-pin-');
+    t.teardown(() => rmSync(elsewhere, { recursive: true, force: true }));
+    t.not(statSync(elsewhere).dev, statSync(pinFile).dev, 'on another filesystem');
+    const chosen = join(elsewhere, 'chosen');
+    const refused = async (text: string | undefined, why: RegExp, ...more: string[]): Promise<void> => {
+      const before = current();
+      if (text !== undefined) writeFileSync(chosen, text);
+      const code = /hsm_pin_wrong/.test(why.source) ? 3 : 1;
+      t.match(await pin('--new-pin-file', chosen, ...more), { code, stdout: '', stderr: why }, why.source);
+      t.equal(current(), before, 'nothing was changed');
+      t.notOk(existsSync(`${pinFile}.new`), 'and nothing stays');
+      t.ok(text === undefined || readFileSync(chosen, 'utf8') === text);
+    };
+    await refused(undefined, /chosen of --new-pin-file cannot be read \(ENOENT\)[^\n]+\[hsm_pin_missing\]/);
+    await refused('', /holds no PIN[^\n]+\[invalid_argument\]/);
+    await refused('short', /16 characters[^\n]+\[invalid_argument\]/);
+    await refused(`${current()}\n`, /The new PIN is the old one[^\n]+\[invalid_argument\]/);
+    const wrong = join(elsewhere, 'wrong');
+    writeFileSync(wrong, 'not the PIN of this token');
+    await refused('a PIN that somebody has chosen\n', /\[hsm_pin_wrong\]/, '--pin-file', wrong);
+    t.notOk(existsSync(`${wrong}.new`));
+
+    writeFileSync(`${pinFile}.new`, 'a PIN of an earlier change\n');
     t.match(await pin('--new-pin-file', chosen), {
       code: 1,
-      stderr: /16 characters[^\n]+\[invalid_argument\]/,
+      stderr: /earlier change that did not end[^\n]+\[invalid_argument\]/,
     });
-    writeFileSync(chosen, 'a PIN that somebody has chosen\n');
-    t.match(await pin('--new-pin-file', chosen), { code: 0 });
+    t.match(await pin(), { code: 0 }, 'the earlier one is ended first');
+    t.equal(current(), 'a PIN of an earlier change\n');
+    chmodSync(pinFile, 0o644);
+    const link = join(elsewhere, 'link');
+    symlinkSync(pinFile, link);
+    t.match(await pin('--new-pin-file', chosen, '--pin-file', link), { code: 0, stderr: '' });
+    t.notOk(existsSync(chosen), 'it was moved');
+    t.equal(statSync(pinFile).mode & 0o777, 0o400);
     t.match(await pin('--pin-file', '/nonexistent'), { code: 1, stderr: /\[hsm_pin_missing\]/ });
     t.equal(current(), 'a PIN that somebody has chosen\n');
 
