@@ -33,13 +33,19 @@ ${examples('sallyport hsm rotate')}`,
     .command('retire')
     .description('Destroy an old KEK that nothing is wrapped with any more; it cannot be taken back')
     .argument('<kek>', 'label of the KEK: see "sallyport hsm status"')
-    .addHelpText('after', examples('sallyport hsm retire sallyport-kek-1'))
+    .addHelpText(
+      'after',
+      `
+What was shredded is beyond opening once every KEK that ever wrapped it is destroyed: "credential versions" says of each
+shredded version which are left. Rows in backups from before the rotation need this KEK too.
+${examples('sallyport hsm retire sallyport-kek-1')}`,
+    )
     .action(async (kek: string, _options, command: Command) => {
       const context = contextOf(command);
       const reply = await control(context, 'POST', '/v1/hsm/retire', { kek });
       printResult(context.json, reply, () => `${kek} is destroyed.`);
       note(
-        'What was shredded under it can never be opened again, and neither can backups from before the rotation.',
+        `With this token nothing opens any more that only ${kek} had wrapped: rows of backups from before the rotation, and what was shredded, where no other KEK has wrapped it too ("sallyport credential versions" says so). Backups of the token from before ("backup create --with-token", a clone) still hold ${kek}: destroy those too.`,
       );
     });
 }

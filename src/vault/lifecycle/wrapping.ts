@@ -1,6 +1,5 @@
-import { readNames } from '../../store/columns.ts';
-import type { PolicyRow } from '../../store/schema.ts';
-import { credentialBinding, rootKeyBinding } from '../credentials/binding.ts';
+import type { CredentialVersionsTable, PolicyRow } from '../../store/schema.ts';
+import { rootKeyBinding, versionBinding } from '../credentials/binding.ts';
 import type { PolicyState } from '../policy/state.ts';
 
 /** A row that holds a wrapped DEK, whatever it is of. */
@@ -26,7 +25,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
       entry: { table: 'credential_versions', row },
       kek,
       dek,
-      binding: () => versionBinding(state, row.credential, row.version, row.secret_fields),
+      binding: () => bindingIn(state, row),
       with: (dek, kek) => ({ table: 'credential_versions', row: { ...row, dek, kek } }),
     };
   }
@@ -77,9 +76,10 @@ export function isCurrent(state: PolicyState, { entry }: Wrapping): boolean {
   return state.current(entry) === entry.row;
 }
 
-function versionBinding(state: PolicyState, id: string, version: number, secretFields: string): Buffer {
-  const credential = state.credential(id);
+function bindingIn(state: PolicyState, row: CredentialVersionsTable): Buffer {
+  const credential = state.credential(row.credential);
   const service = credential && state.service(credential.service);
-  if (!credential || !service) throw new Error(`the credential of ${id}/${version} is not there`);
-  return credentialBinding(service, credential, version, readNames(secretFields));
+  if (!credential || !service)
+    throw new Error(`the credential of ${row.credential}/${row.version} is not there`);
+  return versionBinding(service, credential, row);
 }
