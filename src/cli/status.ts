@@ -36,6 +36,10 @@ function describe(status: unknown): string {
     ['isolation', textOf(status, 'isolation')],
     ['hsm', describeHsm(partOf(status, 'hsm'))],
     ['integrity', [textOf(integrity, 'state'), ...failures].join('; ')],
+    ...itemsOf(partOf(status, 'missingKeks'), 'missingKeks').map((each): [string, string] => [
+      'missing',
+      `${textOf(each, 'kek')}, which ${itemsOf(partOf(each, 'rows'), 'rows').length} rows need: see "sallyport integrity check"`,
+    ]),
     ['policy revision', String(numberOf(status, 'revision'))],
   ]);
   return `${facts}\n\n${processes}`;

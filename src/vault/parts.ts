@@ -18,6 +18,7 @@ import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
+import { describeMissing, knownMissing } from './lifecycle/missing-keks.ts';
 import { Loading } from './policy/loading.ts';
 import { Policy } from './policy/policy.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -112,6 +113,12 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
       const { previousJournal: previous } = start;
       if (previous) complaints.attempt(ledger.head(previous.file, previous));
       fleet.startEarly();
+      const missing = knownMissing(policy.state, keyholder);
+      for (const { kek, rows } of missing) {
+        const named = rows.map(({ table, id }) => `${table}/${id}`).join(' ');
+        complaints.attempt(ledger.record('alarm', 'hsm.kek-missing', kek, { rows: named }));
+      }
+      if (missing.length > 0) complaints.report(describeMissing(missing));
     },
     inTurn: async () => {
       const { state } = policy;

@@ -23,6 +23,7 @@ async function wrapping(version: number): Promise<Wrapping> {
   const row = { ...COMMON, ...UNSAID, credential: 'crd_1', version, sealed: Buffer.alloc(0), dek, kek };
   return {
     entry: { table: 'credential_versions', row },
+    which: 'newest',
     kek,
     dek,
     binding: () => aad,

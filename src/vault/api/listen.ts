@@ -72,7 +72,7 @@ export async function listen(
     bornKeys: new BornKeys(changes, keyholder, drafts),
     versions: new CredentialVersions(policy, changes, keyholder, keepVersions),
     grants: new Grants(changes),
-    integrity: new IntegrityDesk(policy, changes, ledger, guard),
+    integrity: new IntegrityDesk(policy, changes, ledger, guard, keyholder),
     rotation: new Rotation(policy, changes, keyholder, ledger),
     backups: new Backups(store, policy, changes, ledger, keyholder, version),
   });

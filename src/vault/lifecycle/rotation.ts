@@ -3,6 +3,7 @@ import type { Ledger } from '../audit/ledger.ts';
 import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
+import { missingKeks, requireKeks } from './missing-keks.ts';
 import { type Rewrapped, Rewrapper } from './rewrapper.ts';
 import { isCurrent, outdated, type Wrapping, wrappings } from './wrapping.ts';
 
@@ -41,7 +42,7 @@ export class Rotation {
    * Makes a new KEK, unless DEKs are still wrapped with an older one than the newest (a rotation that was
    * interrupted: it is finished), and rewraps every DEK in batches, each of which is stored and anchored before the
    * next begins. Yields after each. Where the caller stops, the rest waits for the next call. Throws already_running,
-   * integrity_failed, hsm_unavailable, hsm_refused, store_unavailable, journal_unavailable.
+   * integrity_failed, hsm_key_missing (a row needs a KEK that is gone: nothing is done), hsm_unavailable, hsm_refused, store_unavailable, journal_unavailable.
    */
   async *rotate(): AsyncGenerator<Progress> {
     if (this.#running)
@@ -96,7 +97,8 @@ export class Rotation {
 
   async #begin(): Promise<string> {
     this.#policy.requireSound();
-    const { kek: newest } = await this.#keyholder.refresh();
+    const { kek: newest, keys } = await this.#keyholder.refresh();
+    requireKeks(missingKeks(this.#policy.state, new Set(keys.map(({ label }) => label))));
     if (outdated(this.#policy.state, newest).length > 0) return newest;
     const { kek } = await this.#keyholder.rotate(newest);
     await this.#keyholder.refresh();

@@ -6,6 +6,8 @@ import type { PolicyState } from '../policy/state.ts';
 export interface Wrapping {
   /** The row that it is in, which can hold two. */
   readonly entry: PolicyRow;
+  /** Which of the two, where the row holds two: an agent's newest root, or the one before. */
+  readonly which: 'newest' | 'old';
   /** Label of the KEK. */
   readonly kek: string;
   readonly dek: Buffer;
@@ -23,6 +25,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null) continue;
     yield {
       entry: { table: 'credential_versions', row },
+      which: 'newest',
       kek,
       dek,
       binding: () => bindingIn(state, row),
@@ -34,6 +37,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null || !certificate) continue;
     yield {
       entry: { table: 'agents', row },
+      which: 'newest',
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
@@ -45,6 +49,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null || !certificate) continue;
     yield {
       entry: { table: 'agents', row },
+      which: 'old',
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
@@ -58,6 +63,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (row.removed_at !== null || row.key_dek.length === 0) continue; // over, or in the HSM
     yield {
       entry: { table: 'authorities', row },
+      which: 'newest',
       kek: row.key_kek,
       dek: row.key_dek,
       binding: () => rootKeyBinding(row.id, row.certificate),
