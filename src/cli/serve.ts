@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
 import { examples } from './help.ts';
-import { note } from './output.ts';
+import { note, written } from './output.ts';
 import { type Listening, noteListening } from './proxy-url.ts';
 import type { ServeFlags } from './serve-options.ts';
 
@@ -72,6 +72,7 @@ ${examples(
         clearInterval(keptAlive);
         forget();
       }
+      await written(process.stderr);
       process.exit(0); // Whatever still holds the loop is of no more use.
     });
 }
