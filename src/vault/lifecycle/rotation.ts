@@ -89,10 +89,22 @@ export class Rotation {
         throw new SallyportError('invalid_argument', message);
       }
       await this.#keyholder.unused(kek); // releases that began before their row was rewrapped
-      await this.#ledger.record('admin', 'hsm.retire', kek);
-      await this.#keyholder.retire(kek);
+      await this.#destroy(kek);
       await this.#keyholder.refresh();
     });
+  }
+
+  /** That it is about to happen is in the journal before, and then what became of it. */
+  async #destroy(kek: string): Promise<void> {
+    await this.#ledger.record('admin', 'hsm.retiring', kek);
+    try {
+      await this.#keyholder.retire(kek);
+    } catch (error) {
+      const code = error instanceof SallyportError ? error.code : 'internal';
+      await this.#ledger.record('refusal', 'hsm.retire', kek, { code, why: String(error) });
+      throw error;
+    }
+    await this.#ledger.record('admin', 'hsm.retire', kek);
   }
 
   async #begin(): Promise<string> {
