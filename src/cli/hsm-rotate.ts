@@ -5,7 +5,7 @@ import { contextOf } from './context.ts';
 import { control, controlStream } from './control.ts';
 import { examples } from './help.ts';
 import { note, printResult } from './output.ts';
-import { numberOf, partOf, textOf } from './reply.ts';
+import { flagOf, numberOf, partOf, textOf } from './reply.ts';
 
 const BAR = 30;
 
@@ -17,8 +17,8 @@ export function addRotation(hsm: Command): void {
     .addHelpText(
       'after',
       `
-Where it is interrupted, call it again: it goes on where it was. The old KEK stays until "hsm retire".
-With --json each step is a line {"kek","done","total"} (NDJSON); the last is the result.
+Where it is interrupted, call it again: it goes on where it was, and makes no other KEK. The old one stays until "hsm retire".
+With --json each step is a line {"kek","made","done","total"} (NDJSON); the last is the result.
 ${examples('sallyport hsm rotate')}`,
     )
     .action(async (_options, command: Command) => {
@@ -27,6 +27,10 @@ ${examples('sallyport hsm rotate')}`,
       const last = await rotated(steps, context.json ? printLine : showBar);
       const text = `${numberOf(last, 'done')} data keys are rewrapped with ${textOf(last, 'kek')}.`;
       if (!context.json) printResult(false, last, () => text);
+      if (!flagOf(last, 'made'))
+        note(
+          `No new KEK was made: some were still wrapped with an older one than ${textOf(last, 'kek')} (a rotation was interrupted, or a backup restored). Call it again for a new one.`,
+        );
     });
 
   hsm

@@ -13,6 +13,8 @@ const BATCH = 500;
 export interface Progress {
   /** Label of the KEK that DEKs are wrapped with now. */
   readonly kek: string;
+  /** Whether it was made for this; else it was there: a rotation was interrupted, or an older store was put back. */
+  readonly made: boolean;
   /** DEKs rewrapped so far, and all there were to be. */
   readonly done: number;
   readonly total: number;
@@ -49,23 +51,23 @@ export class Rotation {
       throw new SallyportError('already_running', 'A rotation is under way already: wait until it is done.');
     this.#running = true;
     try {
-      const kek = await this.#changes.exclusive(() => this.#begin());
+      const { kek, made } = await this.#changes.exclusive(() => this.#begin());
       let left = outdated(this.#policy.state, kek);
       const total = left.length;
       let done = 0;
-      yield { kek, done, total };
+      yield { kek, made, done, total };
       while (left.length > 0) {
         let ahead = this.#rewrap(left.slice(0, BATCH), kek);
         for (let at = BATCH; at < left.length + BATCH; at += BATCH) {
           const rewrapped = await ahead;
           ahead = this.#rewrap(left.slice(at, at + BATCH), kek); // the HSM works while the store does
           done += await this.#changes.exclusive(() => this.#store(rewrapped));
-          yield { kek, done, total: Math.max(total, done) };
+          yield { kek, made, done, total: Math.max(total, done) };
         }
         left = outdated(this.#policy.state, kek); // a row that was replaced meanwhile
       }
       // Where rows were replaced or shredded meanwhile there were fewer to be.
-      if (done < total) yield { kek, done, total: done };
+      if (done < total) yield { kek, made, done, total: done };
       await this.#ledger.record('admin', 'hsm.rotated', kek, { rewrapped: done });
     } finally {
       this.#running = false;
@@ -107,15 +109,15 @@ export class Rotation {
     await this.#ledger.record('admin', 'hsm.retire', kek);
   }
 
-  async #begin(): Promise<string> {
+  async #begin(): Promise<Pick<Progress, 'kek' | 'made'>> {
     this.#policy.requireSound();
     const { kek: newest, keys } = await this.#keyholder.refresh();
     requireKeks(missingKeks(this.#policy.state, new Set(keys.map(({ label }) => label))));
-    if (outdated(this.#policy.state, newest).length > 0) return newest;
-    const { kek } = await this.#keyholder.rotate(newest);
+    if (outdated(this.#policy.state, newest).length > 0) return { kek: newest, made: false };
+    const { kek, made } = await this.#keyholder.rotate(newest);
     await this.#keyholder.refresh();
     await this.#ledger.record('admin', 'hsm.rotate', kek, { before: newest });
-    return kek;
+    return { kek, made };
   }
 
   /** One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then. */
