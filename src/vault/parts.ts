@@ -20,6 +20,7 @@ import { FileAnchor } from './integrity/anchor-file.ts';
 import { TokenAnchor } from './integrity/anchor-place.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
+import { describeMissing, knownMissing } from './lifecycle/missing-keks.ts';
 import { Loading } from './policy/loading.ts';
 import { Policy } from './policy/policy.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -116,6 +117,12 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
       const { previousJournal: previous } = start;
       if (previous) complaints.attempt(ledger.head(previous.file, previous));
       fleet.startEarly();
+      const missing = knownMissing(policy.state, keyholder);
+      for (const { kek, rows } of missing) {
+        const named = rows.map(({ table, id }) => `${table}/${id}`).join(' ');
+        complaints.attempt(ledger.record('alarm', 'hsm.kek-missing', kek, { rows: named }));
+      }
+      if (missing.length > 0) complaints.report(describeMissing(missing));
     },
     inTurn: async () => {
       const { state } = policy;

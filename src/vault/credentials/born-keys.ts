@@ -5,14 +5,8 @@ import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { requireService } from '../services/services.ts';
 import { type CredentialDrafts, type CredentialSet, type CredentialTerms, nextKey } from './draft.ts';
-import {
-  currentKey,
-  keyReference,
-  keyTypeFor,
-  type PublicHalf,
-  publicHalf,
-  signingExchange,
-} from './hsm-keys.ts';
+import { currentKey, keyTypeFor, type PublicHalf, publicHalf, signingExchange } from './hsm-keys.ts';
+import { keyReference } from './key-reference.ts';
 
 export interface CredentialCreated extends CredentialSet {
   readonly key: PublicHalf;
