@@ -1,4 +1,4 @@
-import { SallyportError } from '../../errors.ts';
+import { type ErrorCode, SallyportError } from '../../errors.ts';
 import { type Store, unavailable } from '../../store/open.ts';
 import { readOwnPolicy, readState } from '../../store/read.ts';
 import { eachRow, type PolicyRow, type StateTable } from '../../store/schema.ts';
@@ -55,6 +55,11 @@ export class Policy {
 
   get loaded(): boolean {
     return this.#state !== undefined;
+  }
+
+  /** The code of what keeps the policy from being authenticated; null once it is. */
+  get unread(): ErrorCode | null {
+    return this.loaded ? null : this.#keyholder.problemCode;
   }
 
   /** Throws hsm_unavailable while the policy has not been authenticated. */

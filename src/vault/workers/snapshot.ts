@@ -50,17 +50,23 @@ export class SnapshotCompiler {
     return this.#revision;
   }
 
-  /** The snapshot of the policy as it is now, under a new revision. Throws hsm_unavailable before the policy is loaded. */
+  /** The snapshot of the policy as it is now, under a new revision; before it is loaded, one that refuses everything. */
   compile(): Snapshot {
-    const state = this.#policy.state;
     this.#revision += 1;
+    const revision = this.#revision;
+    const { unread } = this.#policy;
+    if (unread !== null) {
+      return { revision, unread, integrity: null, listenerAuthority: '', agents: [], rules: [] };
+    }
+    const state = this.#policy.state;
     const rules = state.grants().flatMap((grant) => this.#compile(state, grant)?.rule ?? []);
     const granted = Map.groupBy(rules, ({ agent }) => agent);
     this.#hosts = new Map(state.agents().map(({ id }) => [id, issuedHosts(granted.get(id) ?? [])]));
     const authorityOf = (agent: AgentsTable): string =>
       `${authorityName(agent)} ${hash('sha256', (this.#hosts.get(agent.id) ?? []).join(' '))}`;
     return {
-      revision: this.#revision,
+      revision,
+      unread,
       integrity: this.#policy.integrity,
       listenerAuthority: listenerAuthority(state),
       agents: [
