@@ -64,6 +64,7 @@ export const ERRORS = {
   hsm_token_missing: { status: 500, retryable: false },
   hsm_token_wrong: { status: 500, retryable: false },
   hsm_pin_missing: { status: 500, retryable: false },
+  hsm_pin_unsafe: { status: 500, retryable: false },
   hsm_pin_wrong: { status: 500, retryable: false },
   hsm_key_missing: { status: 500, retryable: false },
   hsm_mechanism_missing: { status: 500, retryable: false },

@@ -17,7 +17,8 @@ export interface Run {
 
 /**
  * Runs a program that talks to the HSM in a process of its own, and answers its one JSON document: this process loads no
- * PKCS#11 and never reads the PIN. Throws what that process reports, hsm_unavailable where it ends or hangs instead.
+ * PKCS#11 and never reads the PIN. As with serve's keyholder, no signal opens a debugger in it and no core is made of it.
+ * Throws what that process reports, hsm_unavailable where it ends or hangs instead.
  */
 export async function runKeyholderProgram({
   program,
@@ -29,7 +30,8 @@ export async function runKeyholderProgram({
     new URL(`../keyholder/${program}${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
   );
   const [input = 'ignore', ...others] = descriptors;
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
+  const node = [process.execPath, '--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
+  const child = spawn('prlimit', ['--core=0:0', ...node, file, ...args], {
     env: { ...environment },
     stdio: [input, 'pipe', 'pipe', ...others],
     timeout: TIMEOUT_MS,

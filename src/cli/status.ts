@@ -5,6 +5,8 @@ import { examples } from './help.ts';
 import { printResult, properties, table } from './output.ts';
 import { itemsOf, numberOf, partOf, textOf } from './reply.ts';
 
+/** Failures that are named. */
+const SHOWN = 3;
 /** The exit code of a status that was told, and is not a good one. */
 const NOT_WELL = 2;
 
@@ -40,15 +42,28 @@ function describe(status: unknown): string {
     'No processes.',
   );
   const integrity = partOf(status, 'integrity');
-  const failures = itemsOf(partOf(integrity, 'failures'), 'failures').map((each) => JSON.stringify(each));
+  const failures = itemsOf(partOf(integrity, 'failures'), 'failures');
   const facts = properties([
     ['version', textOf(status, 'version')],
     ['isolation', textOf(status, 'isolation')],
     ...describeHsm(partOf(status, 'hsm')),
-    ['integrity', [textOf(integrity, 'state'), ...failures].join('; ')],
+    ['integrity', [textOf(integrity, 'state'), ...describeFailures(failures)].join('; ')],
+    ...itemsOf(partOf(status, 'missingKeks'), 'missingKeks').map((each): [string, string] => [
+      'missing',
+      `${textOf(each, 'kek')}, which ${itemsOf(partOf(each, 'rows'), 'rows').length} rows need: see "sallyport integrity check"`,
+    ]),
     ['policy revision', String(numberOf(status, 'revision'))],
   ]);
   return `${facts}\n\n${processes}`;
+}
+
+/** The first few: there can be as many as rows. */
+function describeFailures(failures: readonly unknown[]): string[] {
+  const first = failures
+    .slice(0, SHOWN)
+    .map((each) => `${textOf(each, 'table')} ${textOf(each, 'id')}: ${textOf(each, 'reason')}`);
+  const more = failures.length - first.length;
+  return more > 0 ? [...first, `and ${more} more: see "sallyport integrity check"`] : first;
 }
 
 /** The state, and what else is known in a word each; a sentence of the HSM's has a line of its own. */

@@ -6,7 +6,7 @@ import {
   RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, SallyportError } from '../errors.ts';
 import { AuthorityKeys } from './authorities/authority-keys.ts';
 import { copyOf } from './keyholders/copy.ts';
 import { type HsmWatch, malformed, unavailable } from './keyholders/keyholder.ts';
@@ -87,6 +87,17 @@ export class KeyholderClient {
   /** Asks what the HSM is anew; every keyholder looks. Throws hsm_unavailable. */
   refresh(): Promise<KeyholderInfo> {
     return this.#keyholders.refresh();
+  }
+
+  /** Labels of the keys that the token holds now; undefined where it cannot be asked. */
+  async heldKeys(): Promise<ReadonlySet<string> | undefined> {
+    try {
+      const { keys } = await this.refresh();
+      return new Set(keys.map(({ label }) => label));
+    } catch (error) {
+      if (error instanceof SallyportError && error.code.startsWith('hsm_')) return undefined;
+      throw error;
+    }
   }
 
   /** Makes the KEK after `from`; where there is one already, answers that. Throws hsm_unavailable, hsm_key_missing. */

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import type { KeyholderClient } from './keyholder.ts';
+import { knownMissing } from './lifecycle/missing-keks.ts';
 import type { Policy } from './policy/policy.ts';
 import type { SupervisorClient } from './supervisor.ts';
 import type { Fleet } from './workers/fleet.ts';
@@ -27,6 +28,7 @@ export async function vaultStatus(parts: StatusParts) {
     proxyTls: worker.tlsListen && url('https', worker.tlsListen),
     processes: await parts.supervisor.processes(),
     hsm: await parts.keyholder.status(),
+    missingKeks: parts.policy.loaded ? knownMissing(parts.policy.state, parts.keyholder) : [],
     integrity: { state: integrityState(parts.policy), failures },
     workers: parts.fleet.status(),
     revision: parts.compiler.revision,

@@ -87,7 +87,7 @@ function rewritten(text: string): () => void {
 
 function file(name: string, text: string): string {
   const path = join(folder, name);
-  writeFileSync(path, text);
+  writeFileSync(path, text, { mode: 0o600 });
   return path;
 }
 
@@ -143,7 +143,9 @@ const FAILURES: Failure[] = [
     what: 'a database that is none',
     prepare: () => {
       const undo = moved(database);
-      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100));
+      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100), {
+        mode: 0o600,
+      });
       likeBefore(database);
       return () => {
         rmSync(database);
@@ -198,7 +200,7 @@ t.test('the very first one', async (t) => {
   const wrong = file('wrong-too', '123456\n');
   const before = fingerprint(fresh, /\/token\.object$/);
   const result = await serve({ what: '', code: '', data: fresh, flags: ['--pin-file', wrong] });
-  t.match(result, { code: 1, stdout: '', stderr: line('hsm_pin_wrong') });
+  t.match(result, { code: 3, stdout: '', stderr: line('hsm_pin_wrong') });
   t.same(fingerprint(fresh, /\/token\.object$/), before, 'nothing was changed');
 });
 
@@ -218,7 +220,8 @@ t.test('once it has ended', async (t) => {
     const unlike = failure.code === 'hsm_pin_wrong' ? /\/token\.object$/ : undefined; // it notes a wrong PIN itself
     const before = fingerprint(data, unlike);
     const result = await serve(failure);
-    t.match(result, { code: 1, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
+    const exit = failure.code === 'hsm_pin_wrong' ? 3 : 1;
+    t.match(result, { code: exit, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
     t.same(fingerprint(data, unlike), before, `${failure.what}: nothing was changed`);
     undo?.();
   }

@@ -22,6 +22,8 @@ export const VaultStart = z.strictObject({
   keyholders: z.number().int().min(1),
   /** Where the keys of new authorities are: see src/vault/authorities/root-keys.ts. */
   authorityKeys: z.enum(['wrapped', 'hsm']),
+  /** Where the newest state is anchored; null: on the token. */
+  anchorFile: z.string().nullable(),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });

@@ -73,9 +73,9 @@ export async function listen(
     services: new Services(changes, keyholder),
     credentials: new Credentials(changes, keyholder, drafts),
     bornKeys: new BornKeys(changes, keyholder, drafts),
-    versions: new CredentialVersions(changes, keyholder, keepVersions),
+    versions: new CredentialVersions(policy, changes, keyholder, keepVersions),
     grants: new Grants(changes),
-    integrity: new IntegrityDesk(policy, changes, ledger, guard),
+    integrity: new IntegrityDesk(policy, changes, ledger, guard, keyholder),
     rotation: new Rotation(policy, changes, keyholder, ledger),
     backups: new Backups(store, policy, changes, ledger, keyholder, version),
   });
