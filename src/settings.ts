@@ -89,6 +89,8 @@ export const Settings = z
     workers: count(1, 64).prefault(() => Math.min(availableParallelism(), 4)),
     /** Processes that talk to the HSM: more than one where it answers several at once. */
     keyholders: count(1, 16).prefault(1),
+    /** The user that the keyholder runs as, where root starts serve on a given token; null: root too. */
+    keyholderUser: z.string().min(1).nullable().prefault(null),
     /** How the processes are kept apart: see ARCHITECTURE.md. `auto` takes the best there is, or refuses. */
     isolation: z.enum(['auto', 'uid', 'bubblewrap', 'copy', 'none']).prefault('auto'),
     /** File with the token's PIN; null: the one that `init` noted. */

@@ -1,7 +1,10 @@
 import { isErrorCode, SallyportError } from '../errors.ts';
 
+/** Of a command whose PIN the token refused: whatever starts it again (systemd/sallyport.service) must not then. */
+export const PIN_REFUSED = 3;
+
 /**
- * Prints what went wrong as one line on standard error and sets exit code 1: `sallyport: message [code]`, or with
+ * Prints what went wrong as one line on standard error and sets exit code 1, or PIN_REFUSED: `sallyport: message [code]`, or with
  * `--json` `{"error":{"code","message"}}`. No stack: a message says what to do, a stack does not.
  */
 export function reportFailure(error: unknown, json: boolean): void {
@@ -9,7 +12,7 @@ export function reportFailure(error: unknown, json: boolean): void {
   process.stderr.write(
     json ? `${JSON.stringify({ error: { code, message } })}\n` : `sallyport: ${message} [${code}]\n`,
   );
-  process.exitCode = 1;
+  process.exitCode = code === 'hsm_pin_wrong' ? PIN_REFUSED : 1;
 }
 
 function describe(error: unknown): { code: string; message: string } {

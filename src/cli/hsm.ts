@@ -48,12 +48,15 @@ ${examples(
     .command('pin')
     .description("Change the token's PIN and put the new one into the PIN file")
     .option('--pin-file <file>', 'where the PIN is, and the new one will be (default: what init noted)')
-    .option('--new-pin-file <file>', 'take the new PIN from this file instead of making one; it is moved')
+    .option(
+      '--new-pin-file <file>',
+      'take the new PIN from this file instead of making one; it is moved into the place of the old one',
+    )
     .addHelpText(
       'after',
       `
-Stop serve first. The new PIN is on disk, in FILE.new, before the token learns it; where this command is interrupted,
-call it again: it goes on from where it was.
+Stop serve first. The new PIN is on disk, beside the old one in FILE.new, before the token learns it; where this command
+is interrupted, call it again: it goes on from where it was. Where it is refused nothing was changed.
 ${examples('sallyport hsm pin', 'sallyport hsm pin --pin-file /etc/sallyport/pin --new-pin-file ./chosen')}`,
     )
     .action(async (flags: PinChangeFlags, command: Command) => {

@@ -17,7 +17,8 @@ export interface Run {
 
 /**
  * Runs a program that talks to the HSM in a process of its own, and answers its one JSON document: this process loads no
- * PKCS#11 and never reads the PIN. Throws what that process reports, hsm_unavailable where it ends or hangs instead.
+ * PKCS#11 and never reads the PIN. As with serve's keyholder, no signal opens a debugger in it and no core is made of it.
+ * Throws what that process reports, hsm_unavailable where it ends or hangs instead.
  */
 export async function runKeyholderProgram({
   program,
@@ -29,7 +30,8 @@ export async function runKeyholderProgram({
     new URL(`../keyholder/${program}${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
   );
   const [input = 'ignore', ...others] = descriptors;
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
+  const node = [process.execPath, '--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
+  const child = spawn('prlimit', ['--core=0:0', ...node, file, ...args], {
     env: { ...environment },
     stdio: [input, 'pipe', 'pipe', ...others],
     timeout: TIMEOUT_MS,
@@ -38,13 +40,18 @@ export async function runKeyholderProgram({
   const output: Buffer[] = [];
   child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
   child.stderr?.resume(); // a module's own chatter
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const { code, signal } = await new Promise<Ended>((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', resolve);
+    child.once('close', (code, signal) => resolve({ code, signal }));
   });
   const answer = lastLine(Buffer.concat(output).toString('utf8'));
   if (code === 0 && answer !== undefined) return answer;
-  throw reported(answer, code);
+  throw reported(answer, child.killed ? 'hung' : signal);
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
 }
 
 /** A module may have printed something of its own before. */
@@ -56,15 +63,18 @@ function lastLine(output: string): unknown {
   }
 }
 
-function reported(answer: unknown, code: number | null): SallyportError {
+/** `how`: the signal that it ended by, if any; `hung`: ended by us. */
+function reported(answer: unknown, how: NodeJS.Signals | 'hung' | null): SallyportError {
   const error: unknown = Object(Object(answer).error);
   if (typeof error === 'object' && error !== null && 'code' in error && 'message' in error) {
     if (isErrorCode(error.code)) return new SallyportError(error.code, String(error.message));
   }
-  return new SallyportError(
-    'hsm_unavailable',
-    code === null
-      ? 'The HSM did not answer within two minutes, or its library crashed: check its module and connection.'
-      : 'The process that talks to the HSM ended without a reason: check that its PKCS#11 library can be loaded.',
-  );
+  return new SallyportError('hsm_unavailable', whyNoAnswer(how));
+}
+
+function whyNoAnswer(how: NodeJS.Signals | 'hung' | null): string {
+  if (how === 'hung') return 'The HSM did not answer within two minutes: check its connection.';
+  if (how !== null)
+    return `The HSM's PKCS#11 library crashed (${how}): check that it is the right one, and whole.`;
+  return 'The process that talks to the HSM ended without a reason: check that its PKCS#11 library can be loaded.';
 }

@@ -6,7 +6,7 @@ import { addAudit } from './audit.ts';
 import { addAuthority } from './authority.ts';
 import { addBackup } from './backup.ts';
 import { addCredential } from './credential.ts';
-import { reportFailure } from './failure.ts';
+import { PIN_REFUSED, reportFailure } from './failure.ts';
 import { addGrant } from './grant.ts';
 import { examples } from './help.ts';
 import { addHsm } from './hsm.ts';
@@ -19,7 +19,7 @@ import { addService } from './service.ts';
 import { addStatus } from './status.ts';
 
 /**
- * The command line. Prints one line on standard error and sets exit code 1 where a command fails; never throws.
+ * The command line. Prints one line on standard error and sets exit code 1 or 3 where a command fails; never throws.
  * `argv` as Node gives it: interpreter, program, arguments.
  */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -53,12 +53,14 @@ function program(argv: readonly string[]): Command {
     .exitOverride()
     .addHelpText(
       'after',
-      examples(
-        'sallyport init && sallyport serve',
-        'sallyport agent add bot',
-        'sallyport credential set openai --agent bot < key.txt',
-        'sallyport run --agent bot -- curl https://api.openai.com/v1/models',
-      ),
+      `
+Exit codes: 0 done, 1 failed, ${PIN_REFUSED} the token refused the PIN (do not try again: tokens lock). \`run\` ends as its command does.
+${examples(
+  'sallyport init && sallyport serve',
+  'sallyport agent add bot',
+  'sallyport credential set openai --agent bot < key.txt',
+  'sallyport run --agent bot -- curl https://api.openai.com/v1/models',
+)}`,
     );
   // `credential shred` has a --version of its own, which the program's would take away from it.
   if (!argv.includes('shred')) root.version(version(), '-V, --version', 'print the version');

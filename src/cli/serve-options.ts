@@ -20,6 +20,7 @@ export interface ServeFlags {
   readonly apiListen?: string;
   readonly workers?: string;
   readonly keyholders?: string;
+  readonly keyholderUser?: string;
   readonly isolation?: string;
   readonly pinFile?: string;
   readonly upstreamCa?: string;
@@ -50,6 +51,7 @@ export async function serveOptions(data: string, flags: ServeFlags): Promise<Ser
     pinFile: pinFile(flags.pinFile ?? systemdCredential() ?? settings.pinFile ?? installation.pinFile),
     workers: settings.workers,
     keyholders: settings.keyholders,
+    keyholderUser: settings.keyholderUser,
     isolation: settings.isolation,
     proxyListen: settings.proxyListen,
     proxyTls: proxyTls(settings),

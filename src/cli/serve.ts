@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
+import { PIN_REFUSED } from './failure.ts';
 import { examples } from './help.ts';
 import { note, written } from './output.ts';
 import { type Listening, noteListening } from './proxy-url.ts';
@@ -25,6 +26,10 @@ export function addServe(root: Command): void {
     .option('--api-listen <host:port>', 'where the management API listens (default: 127.0.0.1:7070)')
     .option('--workers <n>', 'proxy workers (default: one per core, at most 4)')
     .option('--keyholders <n>', 'processes that talk to the HSM (default: 1)')
+    .option(
+      '--keyholder-user <name>',
+      'user for the process that talks to a given token, with its groups, where root starts serve (default: root)',
+    )
     .option('--isolation <kind>', 'auto, uid, bubblewrap, copy or none (default: auto)')
     .option('--pin-file <file>', 'file with the PIN (default: the systemd credential, else what init noted)')
     .option('--upstream-ca <file>', "PEM added to the system's roots when servers are verified")
@@ -38,7 +43,8 @@ export function addServe(root: Command): void {
     .addHelpText(
       'after',
       `
-SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends.
+SIGTERM and Ctrl-C drain: requests in hand are finished, then everything ends. Exit code ${PIN_REFUSED}: the token refused the PIN,
+which it will again; tokens lock after a few wrong ones, so let nothing start it again then.
 ${examples(
   'sallyport serve',
   'sallyport serve --workers 2 --proxy-tls-listen 0.0.0.0:7443 --proxy-tls-name proxy.example.com',

@@ -7,16 +7,25 @@ import { itemsOf, numberOf, partOf, textOf } from './reply.ts';
 
 /** Failures that are named. */
 const SHOWN = 3;
+/** The exit code of a status that was told, and is not a good one. */
+const NOT_WELL = 2;
 
 export function addStatus(root: Command): void {
   root
     .command('status')
     .description('Show the running processes, the HSM and whether the stored policy is intact')
-    .addHelpText('after', examples('sallyport status', 'sallyport --json status'))
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 all is well; ${NOT_WELL} the HSM cannot be used, or the stored policy is not intact; 1 nobody answers.
+${examples('sallyport status', 'sallyport --json status')}`,
+    )
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
       const status = await control(context, 'GET', '/v1/status');
       printResult(context.json, status, () => describe(status));
+      const states = ['hsm', 'integrity'].map((part) => textOf(partOf(status, part), 'state'));
+      if (states.some((state) => state !== 'ok')) process.exitCode = NOT_WELL;
     });
 }
 
@@ -37,7 +46,7 @@ function describe(status: unknown): string {
   const facts = properties([
     ['version', textOf(status, 'version')],
     ['isolation', textOf(status, 'isolation')],
-    ['hsm', describeHsm(partOf(status, 'hsm'))],
+    ...describeHsm(partOf(status, 'hsm')),
     ['integrity', [textOf(integrity, 'state'), ...describeFailures(failures)].join('; ')],
     ...itemsOf(partOf(status, 'missingKeks'), 'missingKeks').map((each): [string, string] => [
       'missing',
@@ -57,9 +66,13 @@ function describeFailures(failures: readonly unknown[]): string[] {
   return more > 0 ? [...first, `and ${more} more: see "sallyport integrity check"`] : first;
 }
 
-function describeHsm(hsm: unknown): string {
-  return Object.entries(Object(hsm))
-    .filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-    .map(([name, value]) => `${name} ${String(value)}`)
-    .join(', ');
+/** The state, and what else is known in a word each; a sentence of the HSM's has a line of its own. */
+function describeHsm(hsm: unknown): [string, string][] {
+  const { error, ...facts } = Object(hsm);
+  const words = Object.entries(facts).flatMap(([name, value]) => {
+    if (name === 'state') return [String(value)];
+    return typeof value === 'string' ? [`${name} ${value}`] : [];
+  });
+  const because: [string, string][] = typeof error === 'string' ? [['hsm error', error]] : [];
+  return [['hsm', words.join(', ')], ...because];
 }

@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { SallyportError } from '../errors.ts';
 import { returnValue } from './cryptoki.ts';
@@ -12,7 +13,8 @@ import { isSoftware, loadModule, type OpenToken, openToken, type Place } from '.
  *
  * Descriptor 0 is the file of the PIN, 3 that of the new one. `--resume`: an earlier change was interrupted, so the new
  * PIN may be the token's already. Prints {"changed": whether the token had the old PIN still}, or {"error":{"code",
- * "message"}} and exit 1. What it leaves is proven by a login with the new PIN.
+ * "message"}} and exit 1: hsm_unavailable where the token may have the new PIN, invalid_argument and
+ * hsm_mechanism_missing where it keeps the old one. What it leaves is proven by a login with the new PIN.
  */
 const PIN_FD = 0;
 const NEW_PIN_FD = 3;
@@ -33,6 +35,7 @@ function main(): { changed: boolean } {
   const module = loadModule(path);
   const place: Place = { module: path, token, serial };
   const open = (pinFd: number): OpenToken => openToken(module, place, pinFd, () => {});
+  refuseSame();
   let changed = false;
   try {
     const opened = open(PIN_FD);
@@ -45,8 +48,35 @@ function main(): { changed: boolean } {
   } catch (error) {
     if (!resume || !(error instanceof SallyportError) || error.code !== 'hsm_pin_wrong') throw error;
   }
-  open(NEW_PIN_FD).close();
+  prove(() => open(NEW_PIN_FD).close(), changed);
   return { changed };
+}
+
+/** Before the token is asked anything: a change that changes nothing would look like one. */
+function refuseSame(): void {
+  const old = readPin(PIN_FD);
+  const next = readPin(NEW_PIN_FD);
+  try {
+    if (old.length !== next.length || !timingSafeEqual(old, next)) return;
+    throw new SallyportError(
+      'invalid_argument',
+      'The new PIN is the old one: nothing was changed, choose another.',
+    );
+  } finally {
+    old.fill(0);
+    next.fill(0);
+  }
+}
+
+function prove(login: () => void, changed: boolean): void {
+  try {
+    login();
+  } catch (cause) {
+    if (!changed) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `The token took the new PIN, but does not let in with it yet: call this again. (${why})`;
+    throw new SallyportError('hsm_unavailable', message, { cause });
+  }
 }
 
 function setPin(token: OpenToken): void {

@@ -3,12 +3,14 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { Installation } from './installation.ts';
+import { checkEntries, checkParents } from './permissions.ts';
 
 /**
  * Refuses a data folder that another user could have prepared or can read: a symbolic link, another owner, open to
- * group or others. Throws data_folder_missing, data_folder_unsafe.
+ * group or others, what is in it likewise. Returns what is odd, a sentence each. Throws data_folder_missing,
+ * data_folder_unsafe.
  */
-export function checkDataFolder(path: string): void {
+export function checkDataFolder(path: string): string[] {
   const info = lstatSync(path, { throwIfNoEntry: false });
   if (!info) {
     throw new SallyportError(
@@ -24,11 +26,7 @@ export function checkDataFolder(path: string): void {
   if (info.uid !== process.getuid?.())
     unsafe(`belongs to user ${info.uid}: serve must be started by its owner`);
   if ((info.mode & 0o077) !== 0) unsafe(`is open to other users: run \`chmod 700 ${path}\``);
-  for (const name of ['vault', 'token', 'journal']) {
-    const inner = lstatSync(join(path, name), { throwIfNoEntry: false });
-    if (!inner?.isDirectory()) unsafe(`lacks its folder ${name}, or it is not a folder`);
-    else if ((inner.mode & 0o077) !== 0) unsafe(`has a folder ${name} that is open to other users`);
-  }
+  return [...checkEntries(path), ...checkParents(path)];
 }
 
 /** Reads what `init` chose. Throws data_folder_missing, invalid_settings. */

@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { SallyportError } from '../errors.ts';
 
 /**
  * The users that the processes run as where `serve` is started by root: numbers that no distribution gives out
@@ -7,6 +9,25 @@ import { join } from 'node:path';
  * Workers and exchangers may read nothing that belongs to the other two.
  */
 export const IDENTITIES = { keyholder: 60801, vault: 60802, worker: 60803, exchanger: 60804 } as const;
+
+/** A user as the kernel knows it. */
+export interface User {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary ones. */
+  readonly groups: readonly number[];
+}
+
+/** An existing user and its groups, as the system's databases (NSS) have it. Throws invalid_settings. */
+export function namedUser(name: string): User {
+  const [uid, gid, groups] = ['-u', '-g', '-G'].map((what) => {
+    const { status, stdout } = spawnSync('id', [what, '--', name], { encoding: 'utf8', timeout: 10_000 });
+    return status === 0 ? stdout.trim().split(' ').map(Number) : [];
+  });
+  if (uid?.[0] !== undefined && gid?.[0] !== undefined && groups) return { uid: uid[0], gid: gid[0], groups };
+  const message = `There is no user ${name} for the keyholder: make it, or name another with --keyholder-user.`;
+  throw new SallyportError('invalid_settings', message);
+}
 
 /** Folders of the data folder whose contents belong to one process alone. The rest stays with whoever ran `init`. */
 const OWNED = [

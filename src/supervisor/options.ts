@@ -26,6 +26,8 @@ export interface ServeOptions {
   readonly pinFile: string;
   readonly workers: number;
   readonly keyholders: number;
+  /** Null: no one in particular. */
+  readonly keyholderUser: string | null;
   readonly isolation: IsolationChoice;
   readonly proxyListen: Address;
   /** Null: no listener with TLS. */

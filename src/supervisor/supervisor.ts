@@ -2,11 +2,13 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PROGRAM_FOLDER } from './children.ts';
 import { checkDataFolder, lockDataFolder, probeListener } from './data-folder.ts';
-import { raiseDescriptorLimit } from './descriptors.ts';
+import { closeInherited, raiseDescriptorLimit } from './descriptors.ts';
 import { hardenProcess } from './hardening.ts';
 import { assignOwnership } from './identity.ts';
 import { chooseIsolation } from './isolation/choose.ts';
+import { keyholderUser, RUNS_AS_ROOT } from './keyholder-user.ts';
 import type { ServeOptions } from './options.ts';
+import { checkPinPermissions } from './permissions.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { Supervision } from './supervision.ts';
 import type { Listeners } from './vault-start.ts';
@@ -24,7 +26,14 @@ export interface Running extends Listeners {
  * SallyportError with the reason, having ended whatever it started.
  */
 export async function startSupervisor(options: ServeOptions): Promise<Running> {
-  checkDataFolder(options.data);
+  closeInherited();
+  const keyholder = keyholderUser(options);
+  for (const odd of [
+    ...checkDataFolder(options.data),
+    ...checkPinPermissions(options.pinFile, options.data),
+  ]) {
+    warn(odd);
+  }
   const lock = await lockDataFolder(options.data);
   const proxy = { ...options.proxyListen, port: await probeListener(options.proxyListen, 'proxy') };
   const tls = options.proxyTls?.listen;
@@ -32,16 +41,17 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
   hardenProcess();
   const tooFew = raiseDescriptorLimit();
-  if (tooFew !== undefined) process.stderr.write(`sallyport: ${tooFew}\n`);
+  if (tooFew !== undefined) warn(tooFew);
   assignOwnership(options.data);
   const run = join(options.data, 'run');
   const hadRun = existsSync(run);
   const isolation = chooseIsolation(options.isolation, {
     node: process.execPath,
     program: PROGRAM_FOLDER,
-    keyholderAsUs: !options.installation.ownToken,
+    keyholder,
     data: options.data,
   });
+  if (isolation.uid('keyholder') === 0) warn(RUNS_AS_ROOT);
   const owner = isolation.uid('vault');
   const rendezvous = await Rendezvous.open(join(options.data, 'vault'), owner);
   const supervision = new Supervision(options, isolation, rendezvous, { proxy, proxyTls, api });
@@ -65,4 +75,8 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
       lock.close();
     },
   };
+}
+
+function warn(sentence: string): void {
+  process.stderr.write(`sallyport: ${sentence}\n`);
 }

@@ -29,10 +29,16 @@ export async function vaultStatus(parts: StatusParts) {
     processes: await parts.supervisor.processes(),
     hsm: await parts.keyholder.status(),
     missingKeks: parts.policy.loaded ? knownMissing(parts.policy.state, parts.keyholder) : [],
-    integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
+    integrity: { state: integrityState(parts.policy), failures },
     workers: parts.fleet.status(),
     revision: parts.compiler.revision,
   };
+}
+
+/** `unread`: nothing is known of the policy yet, so nothing is served by it. */
+function integrityState({ loaded, failures }: Policy): 'ok' | 'integrity_failed' | 'unread' {
+  if (!loaded) return 'unread';
+  return failures.length === 0 ? 'ok' : 'integrity_failed';
 }
 
 function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {

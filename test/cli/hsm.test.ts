@@ -1,10 +1,14 @@
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -57,10 +61,15 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   t.match(await check(), { code: 0, stdout: /ECDH +sealed .*encrypted to a pair of the token/s });
   shim.control('hide 0x251', 'hide 0x1050', 'hide 0x9');
   t.match(await check(), { code: 1, stdout: /cannot be used: it lacks HMAC-SHA-256, ECDH\./ });
-  shim.control('fail C_CreateObject 0x70', NO_RSA);
+  shim.control('emulate no-data-objects', NO_RSA);
+  t.match(await check(...tried), {
+    code: 0,
+    stdout: /private data objects +file +- +the token answered CKR_ATTR.*anchored in a file beside it/s,
+  });
+  shim.control('emulate no-data-objects', NO_RSA, 'hide 0x251');
   t.match(await check(...tried), {
     code: 1,
-    stdout: /private data objects +fails +- +the token answered CKR_MECH/,
+    stdout: /private data objects +fails .*it lacks private data objects/s,
   });
   shim.control('empty slots');
   t.match(await check(), { code: 1, stdout: /It shows no token/ });
@@ -71,12 +80,12 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   const wrong = join(hsm.folder, 'wrong');
   writeFileSync(wrong, 'x'.repeat(32));
   const refused = await check('--pkcs11-token', hsm.label, '--pin-file', wrong);
-  t.match(refused, { code: 1, stderr: /\[hsm_pin_wrong\]/ });
+  t.match(refused, { code: 3, stderr: /\[hsm_pin_wrong\]/ });
   t.equal(shim.calls().filter((name) => name === 'C_Login').length, 1, 'a wrong PIN is tried once');
   t.match(await check('--pin-file', wrong), { code: 1, stderr: /\[invalid_argument\]/ });
   t.match(await check('--pkcs11-token', 'none'), { code: 1, stderr: /\[hsm_token_missing\]/ });
   shim.control('abort C_GetMechanismList');
-  t.match(await check(), { code: 1, stderr: /crashed[^\n]+\[hsm_unavailable\]/ });
+  t.match(await check(), { code: 1, stderr: /library crashed \(SIG[A-Z]+\): [^\n]+\[hsm_unavailable\]/ });
 });
 
 t.test(
@@ -125,16 +134,44 @@ t.test(
     renameSync(pinFile, `${pinFile}.new`);
     renameSync(old, pinFile);
     t.match(await pin(), { code: 0 }, 'interrupted after the token learnt it: the new PIN is found');
-    writeFileSync(`${pinFile}.new`, 'torn');
+    writeFileSync(`${pinFile}.new.part`, 'torn');
     t.match(await pin(), { code: 0 }, 'interrupted while it was written: made anew');
-    const chosen = join(data, '..', 'chosen');
-    writeFileSync(chosen, 'short');
+
+    const elsewhere = mkdtempSync('/dev/shm/sallyport-pin-');
+    t.teardown(() => rmSync(elsewhere, { recursive: true, force: true }));
+    t.not(statSync(elsewhere).dev, statSync(pinFile).dev, 'on another filesystem');
+    const chosen = join(elsewhere, 'chosen');
+    const refused = async (text: string | undefined, why: RegExp, ...more: string[]): Promise<void> => {
+      const before = current();
+      if (text !== undefined) writeFileSync(chosen, text);
+      const code = /hsm_pin_wrong/.test(why.source) ? 3 : 1;
+      t.match(await pin('--new-pin-file', chosen, ...more), { code, stdout: '', stderr: why }, why.source);
+      t.equal(current(), before, 'nothing was changed');
+      t.notOk(existsSync(`${pinFile}.new`), 'and nothing stays');
+      t.ok(text === undefined || readFileSync(chosen, 'utf8') === text);
+    };
+    await refused(undefined, /chosen of --new-pin-file cannot be read \(ENOENT\)[^\n]+\[hsm_pin_missing\]/);
+    await refused('', /holds no PIN[^\n]+\[invalid_argument\]/);
+    await refused('short', /16 characters[^\n]+\[invalid_argument\]/);
+    await refused(`${current()}\n`, /The new PIN is the old one[^\n]+\[invalid_argument\]/);
+    const wrong = join(elsewhere, 'wrong');
+    writeFileSync(wrong, 'not the PIN of this token');
+    await refused('a PIN that somebody has chosen\n', /\[hsm_pin_wrong\]/, '--pin-file', wrong);
+    t.notOk(existsSync(`${wrong}.new`));
+
+    writeFileSync(`${pinFile}.new`, 'a PIN of an earlier change\n');
     t.match(await pin('--new-pin-file', chosen), {
       code: 1,
-      stderr: /16 characters[^\n]+\[invalid_argument\]/,
+      stderr: /earlier change that did not end[^\n]+\[invalid_argument\]/,
     });
-    writeFileSync(chosen, 'a PIN that somebody has chosen\n');
-    t.match(await pin('--new-pin-file', chosen), { code: 0 });
+    t.match(await pin(), { code: 0 }, 'the earlier one is ended first');
+    t.equal(current(), 'a PIN of an earlier change\n');
+    chmodSync(pinFile, 0o644);
+    const link = join(elsewhere, 'link');
+    symlinkSync(pinFile, link);
+    t.match(await pin('--new-pin-file', chosen, '--pin-file', link), { code: 0, stderr: '' });
+    t.notOk(existsSync(chosen), 'it was moved');
+    t.equal(statSync(pinFile).mode & 0o777, 0o400);
     t.match(await pin('--pin-file', '/nonexistent'), { code: 1, stderr: /\[hsm_pin_missing\]/ });
     t.equal(current(), 'a PIN that somebody has chosen\n');
 
@@ -143,3 +180,27 @@ t.test(
     await again.stop();
   },
 );
+
+t.test('a token without data objects is used all the same: the anchor goes to a file', async (t) => {
+  const objectless = makeShim();
+  t.teardown(() => objectless.remove());
+  objectless.control('emulate no-data-objects');
+  const sallyport = await startSallyport({ initFlags: ['--pkcs11-module', objectless.module] });
+  t.teardown(sallyport.remove);
+  const anchor = join(sallyport.data, 'vault', 'anchor');
+  await sallyport.cli(['agent', 'add', 'bot']);
+  t.equal(statSync(anchor).mode & 0o777, 0o600);
+  const older = readFileSync(join(sallyport.data, 'vault', 'sallyport.db'));
+  await sallyport.cli(['agent', 'add', 'other']);
+  t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
+  await sallyport.stop();
+  for (const end of ['-wal', '-shm'])
+    rmSync(join(sallyport.data, 'vault', `sallyport.db${end}`), { force: true });
+  writeFileSync(join(sallyport.data, 'vault', 'sallyport.db'), older);
+  const again = await sallyport.restart();
+  t.teardown(again.stop);
+  t.match(
+    await again.failure(['integrity', 'check']),
+    /is an older one|is not the one that the anchor names|no record/,
+  );
+});

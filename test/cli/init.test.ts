@@ -92,14 +92,14 @@ t.test('a token that is there can be used, with its PIN from a file or a descrip
     t.equal(made.status, 0, String(made.stderr));
   }
   const env = { SOFTHSM2_CONF: conf };
-  writeFileSync(join(folder, 'pin'), '123456');
+  writeFileSync(join(folder, 'pin'), '123456', { mode: 0o400 });
   writeFileSync(join(folder, 'wrong'), '654321');
 
   const wrong = await cli(
     ['init', '--data', join(folder, 'a'), '--pkcs11-token', 'first', '--pin-file', join(folder, 'wrong')],
     { env },
   );
-  t.match(wrong, { code: 1, stderr: /^sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/ });
+  t.match(wrong, { code: 3, stderr: /^sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/ });
   t.notOk(existsSync(join(folder, 'a')));
 
   const made = await cli(
@@ -142,7 +142,7 @@ t.test('of two tokens with one label the serial number says which', async (t) =>
   const conf = join(folder, 'softhsm2.conf');
   mkdirSync(join(folder, 'tokens'));
   writeFileSync(conf, `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\n`);
-  writeFileSync(join(folder, 'pin'), '123456');
+  writeFileSync(join(folder, 'pin'), '123456', { mode: 0o400 });
   const env = { SOFTHSM2_CONF: conf };
   for (let made = 0; made < 2; made++) {
     const flags = ['--init-token', '--free', '--label', 'twin', '--so-pin', '5678', '--pin', '123456'];

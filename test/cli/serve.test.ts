@@ -34,10 +34,10 @@ t.test('a second serve, taken ports and a wrong PIN: one line each, and nothing 
   const taken = ['serve', '--proxy-listen', `127.0.0.1:${port}`, '--api-listen', '127.0.0.1:0'];
   t.match(await sallyport.failure(taken), /^1 sallyport: [^\n]+ \[address_in_use\]\n$/);
   const wrong = join(data, '..', 'wrong-pin');
-  writeFileSync(wrong, '1234567890');
+  writeFileSync(wrong, '1234567890', { mode: 0o400 });
   t.match(
     await sallyport.failure(['serve', ...ports, '--pin-file', wrong]),
-    /^1 [^\n]*sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/,
+    /^3 [^\n]*sallyport: [^\n]+ \[hsm_pin_wrong\]\n$/,
   );
   t.match(
     await sallyport.failure(['serve', ...ports, '--pin-file', '/nonexistent']),

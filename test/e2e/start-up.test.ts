@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  cpSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -32,6 +33,8 @@ t.teardown(() => first.remove());
 const { data, pinFile } = first;
 await first.json(['agent', 'add', 'bot']);
 await first.cli(['credential', 'set', 'openai', '--agent', 'bot'], { stdin: 'sk-secret' });
+const other = join(folder, 'other');
+t.equal((await cli(['init', '--data', other])).code, 0);
 const settings = join(data, 'sallyport.json');
 const written = readFileSync(settings, 'utf8');
 
@@ -54,6 +57,11 @@ function moved(path: string): () => void {
 function likeBefore(path: string): void {
   const { uid, gid } = lstatSync(`${path}.away`);
   chownSync(path, uid, gid);
+}
+
+function belongsTo(path: string, { uid, gid }: { uid: number; gid: number }): void {
+  for (const name of ['', ...readdirSync(path, { recursive: true, encoding: 'utf8' })])
+    chownSync(join(path, name), uid, gid);
 }
 
 function emptied(path: string): () => void {
@@ -79,7 +87,7 @@ function rewritten(text: string): () => void {
 
 function file(name: string, text: string): string {
   const path = join(folder, name);
-  writeFileSync(path, text);
+  writeFileSync(path, text, { mode: 0o600 });
   return path;
 }
 
@@ -116,13 +124,28 @@ const FAILURES: Failure[] = [
     prepare: () => rewritten(written.replace(/"pkcs11Token": "[^"]*"/, '"pkcs11Token": "another"')),
     code: 'hsm_token_missing',
   },
+  {
+    what: 'the token of another installation, which carries its label and has a PIN of its own',
+    prepare: () => {
+      const undo = moved(join(data, 'token', 'tokens'));
+      cpSync(join(other, 'token', 'tokens'), join(data, 'token', 'tokens'), { recursive: true });
+      belongsTo(join(data, 'token', 'tokens'), lstatSync(join(data, 'token')));
+      return () => {
+        rmSync(join(data, 'token', 'tokens'), { recursive: true });
+        undo();
+      };
+    },
+    code: 'hsm_token_wrong',
+  },
   { what: 'no folder for the token', prepare: () => moved(join(data, 'token')), code: 'data_folder_unsafe' },
   { what: 'no database', prepare: () => moved(database), code: 'store_unavailable' },
   {
     what: 'a database that is none',
     prepare: () => {
       const undo = moved(database);
-      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100));
+      writeFileSync(database, 'not a database, but long enough to be taken for one'.repeat(100), {
+        mode: 0o600,
+      });
       likeBefore(database);
       return () => {
         rmSync(database);
@@ -177,7 +200,7 @@ t.test('the very first one', async (t) => {
   const wrong = file('wrong-too', '123456\n');
   const before = fingerprint(fresh, /\/token\.object$/);
   const result = await serve({ what: '', code: '', data: fresh, flags: ['--pin-file', wrong] });
-  t.match(result, { code: 1, stdout: '', stderr: line('hsm_pin_wrong') });
+  t.match(result, { code: 3, stdout: '', stderr: line('hsm_pin_wrong') });
   t.same(fingerprint(fresh, /\/token\.object$/), before, 'nothing was changed');
 });
 
@@ -197,7 +220,8 @@ t.test('once it has ended', async (t) => {
     const unlike = failure.code === 'hsm_pin_wrong' ? /\/token\.object$/ : undefined; // it notes a wrong PIN itself
     const before = fingerprint(data, unlike);
     const result = await serve(failure);
-    t.match(result, { code: 1, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
+    const exit = failure.code === 'hsm_pin_wrong' ? 3 : 1;
+    t.match(result, { code: exit, signal: null, stdout: '', stderr: line(failure.code) }, failure.what);
     t.same(fingerprint(data, unlike), before, `${failure.what}: nothing was changed`);
     undo?.();
   }

@@ -51,7 +51,21 @@ const FAULTS: readonly Fault[] = [
     answeredWithinMs: 1_000,
     status: /HSM is lost/,
     mend: (product) => product.moveToken(false),
-    backWithinMs: 6_000,
+    backWithinMs: 5_000,
+  },
+  {
+    fault: 'the token’s folder is moved away, and `status` is the first to see it',
+    provoke: async (product) => {
+      product.moveToken(true);
+      const { hsm } = await product.status();
+      if (hsm.state !== 'unavailable' || hsm.health?.state !== 'failing')
+        throw new Error(`status and health do not agree: ${JSON.stringify(hsm)}`);
+      await sleep(1_500);
+    },
+    answeredWithinMs: 1_000,
+    status: /HSM is lost/,
+    mend: (product) => product.moveToken(false),
+    backWithinMs: 5_000,
   },
   {
     fault: 'the module aborts',
@@ -99,10 +113,7 @@ const FAULTS: readonly Fault[] = [
     answeredWithinMs: 1_000,
     status: /CKR_PIN_INCORRECT/,
     logins: 1,
-    mend: async (product) => {
-      product.writePin(pin);
-      await product.killKeyholder(); // what a restart of serve does as well
-    },
+    mend: (product) => product.writePin(pin),
     backWithinMs: 10_000,
   },
 ];

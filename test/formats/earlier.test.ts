@@ -13,6 +13,7 @@ import { storedRoot } from '../../src/vault/authorities/proxy-row.ts';
 import { RootKeys } from '../../src/vault/authorities/root-keys.ts';
 import { destinationsOf } from '../../src/vault/credentials/binding.ts';
 import { openVersion, pinned } from '../../src/vault/credentials/versions.ts';
+import { TokenAnchor } from '../../src/vault/integrity/anchor-place.ts';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { Policy } from '../../src/vault/policy/policy.ts';
 import { makeSoftHsm, type SoftHsm, startKeyholder } from '../support/softhsm.ts';
@@ -35,7 +36,7 @@ for (const fixture of fixtures) {
     try {
       const client = new KeyholderClient(() => {});
       await client.connect('keyholder', keyholder.channel);
-      const policy = new Policy(store, client);
+      const policy = new Policy(store, client, new TokenAnchor(client));
       await policy.load();
       t.same(policy.failures, []);
       t.same((await opened(policy, client)).sort(), VALUES);
@@ -56,7 +57,7 @@ for (const fixture of fixtures) {
       await pinVersions(t, policy, client);
       await policy.commit([{ table: 'agents', row: { ...agent, name: 'renamed' } }]);
       await policy.anchor();
-      const again = new Policy(store, client);
+      const again = new Policy(store, client, new TokenAnchor(client));
       await again.load();
       t.same(again.failures, []);
       t.equal(again.state.agents()[0]?.name, 'renamed');

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -35,6 +35,26 @@ t.test('the PIN is in no environment and no argument', async (t) => {
   t.same(settings('LoadCredential'), ['sallyport-pin:/etc/sallyport/pin']);
   t.same(settings('Environment'), []);
   t.notMatch(settings('ExecStart')[0], /pin/);
+});
+
+t.test('a wrong PIN is tried once: nothing starts serve again after it', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-systemd-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const data = join(folder, 'data');
+  t.equal((await cli(['init', '--data', data])).code, 0);
+  const wrong = join(folder, 'wrong');
+  writeFileSync(wrong, '0123456789', { mode: 0o400 });
+  const ports = ['--proxy-listen', '127.0.0.1:0', '--api-listen', '127.0.0.1:0'];
+  const { code, stderr } = await cli(['serve', '--data', data, '--pin-file', wrong, ...ports]);
+  t.match(stderr, /\[hsm_pin_wrong\]/);
+  t.same(settings('Restart'), ['on-failure']);
+  t.same(settings('RestartPreventExitStatus'), [String(code)]);
+  t.not(code, 1, 'other failures are tried again');
+  const [interval, burst, pause] = ['StartLimitIntervalSec', 'StartLimitBurst', 'RestartSec'].map((name) =>
+    Number(settings(name)[0]),
+  );
+  if (!interval || !burst || !pause) throw new Error('three numbers');
+  t.ok(burst * (pause + 10) < interval, 'starts that fail within 10 seconds each come to an end');
 });
 
 t.test(

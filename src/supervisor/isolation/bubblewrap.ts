@@ -29,7 +29,7 @@ export function bubblewrap(ground: Ground, root: boolean): Isolation {
     vaultFolder: VAULT_MOUNT,
     passesProgram: false,
     passedNode: undefined,
-    uid: (kind) => (root ? userOf(kind, ground) : (process.getuid?.() ?? -1)),
+    uid: (kind) => (root ? userOf(kind, ground).uid : (process.getuid?.() ?? -1)),
     command: (kind, entry, args) => ({
       file: 'bwrap',
       args: [

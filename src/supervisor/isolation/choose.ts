@@ -6,7 +6,7 @@ import type { IsolationChoice } from '../options.ts';
 import { bubblewrap, bubblewrapTrial } from './bubblewrap.ts';
 import { type Ground, type Isolation, nodeFlags, PROGRAM, seenAt } from './isolation.ts';
 import { unreadableCopy } from './unreadable-copy.ts';
-import { asUser, MOUNT_TRIAL, separateUsers } from './users.ts';
+import { asUser, MOUNT_TRIAL, nobody, separateUsers } from './users.ts';
 
 /**
  * Chooses how the processes are kept from each other: `uid` where root starts us, else bubblewrap, else an unreadable
@@ -33,7 +33,7 @@ function users(ground: Ground): Isolation {
   if (!works('setpriv', ['--version'])) throw unavailable('uid', 'setpriv (package util-linux) is missing');
   const mounts = works('unshare', MOUNT_TRIAL);
   const folder = join(ground.data, 'vault');
-  if (!mounts && !works('setpriv', [...asUser(IDENTITIES.vault), '--', 'test', '-w', folder])) {
+  if (!mounts && !works('setpriv', [...asUser(nobody(IDENTITIES.vault)), '--', 'test', '-w', folder])) {
     const why = `this root may not make mount namespaces, and ${folder} lies below folders closed to user ${IDENTITIES.vault} (put the data folder elsewhere, or open them)`;
     throw unavailable('uid', why);
   }

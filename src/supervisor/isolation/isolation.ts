@@ -1,4 +1,5 @@
 import { relative } from 'node:path';
+import type { User } from '../identity.ts';
 import type { IsolationChoice } from '../options.ts';
 
 export type ChildKind = 'vault' | 'keyholder' | 'worker' | 'exchanger';
@@ -36,8 +37,8 @@ export interface Ground {
   /** The Node to run, and the program's folder. */
   readonly node: string;
   readonly program: string;
-  /** A token that was given to `init` stays readable to its owner only: there the keyholder keeps the caller's user. */
-  readonly keyholderAsUs: boolean;
+  /** The keyholder's user where root starts us: of a token that was given to `init`, whoever may use that. */
+  readonly keyholder: User;
   /** The data folder. */
   readonly data: string;
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { IDENTITIES } from '../identity.ts';
+import { IDENTITIES, type User } from '../identity.ts';
 import {
   type ChildKind,
   type Ground,
@@ -36,7 +36,7 @@ export function separateUsers(ground: Ground, node: string, mounts: boolean): Is
     vaultFolder: mounts ? VAULT_MOUNT : folder,
     passesProgram: true,
     passedNode: node,
-    uid: (kind) => userOf(kind, ground),
+    uid: (kind) => userOf(kind, ground).uid,
     command: (kind, entry, args) => {
       const drop = [
         ...['setpriv', ...asUser(userOf(kind, ground)), '--', ...AGAIN],
@@ -50,13 +50,18 @@ export function separateUsers(ground: Ground, node: string, mounts: boolean): Is
 }
 
 /** The user of a process where root starts us. */
-export function userOf(kind: ChildKind, { keyholderAsUs }: Pick<Ground, 'keyholderAsUs'>): number {
-  return kind === 'keyholder' && keyholderAsUs ? 0 : IDENTITIES[kind];
+export function userOf(kind: ChildKind, { keyholder }: Pick<Ground, 'keyholder'>): User {
+  return kind === 'keyholder' ? keyholder : nobody(IDENTITIES[kind]);
 }
 
-/** Arguments of setpriv that leave a process nothing but that user. */
-export function asUser(uid: number): string[] {
-  const id = String(uid);
-  const without = ['--clear-groups', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
-  return ['--reuid', id, '--regid', id, ...without];
+/** In no group but one of its own number. */
+export function nobody(id: number): User {
+  return { uid: id, gid: id, groups: [] };
+}
+
+/** Arguments of setpriv that leave a process nothing but that user and its groups. */
+export function asUser({ uid, gid, groups }: User): string[] {
+  const supplementary = groups.length === 0 ? ['--clear-groups'] : ['--groups', groups.join(',')];
+  const without = ['--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
+  return ['--reuid', String(uid), '--regid', String(gid), ...supplementary, ...without];
 }

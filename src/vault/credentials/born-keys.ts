@@ -1,3 +1,4 @@
+import { catalogServices } from '../../catalog/catalog.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import type { Changes } from '../changes.ts';
@@ -34,7 +35,10 @@ export class BornKeys {
       async (state) => {
         const exchange = signingExchange(requireService(state, input.service));
         if (!exchange) {
-          const message = `${input.service} takes no key that signs: set its secret with \`sallyport credential set\`.`;
+          const takers = [...catalogServices().values()]
+            .filter((each) => signingExchange(each))
+            .map(({ id }) => id);
+          const message = `${input.service} takes no key that signs: set its secret with \`sallyport credential set\`. Of the catalog these take one: ${takers.sort().join(', ')}.`;
           throw new SallyportError('invalid_argument', message);
         }
         const { id, label } = nextKey(state, input);

@@ -129,6 +129,11 @@ t.test('what is no key to be born is refused, and leaves none behind', async (t)
     const { body } = await vault.call('POST', '/v1/credentials/keys', { service, publicFields, ...more });
     t.equal(body.code, code, `${service} ${JSON.stringify(more)}`);
   }
+  const { body } = await vault.call('POST', '/v1/credentials/keys', {
+    service: 'snowflake',
+    publicFields: {},
+  });
+  t.match(body.message, /of the catalog these take one: .*snowflake-key-pair/i);
   t.same(await keys(), before);
 });
 
