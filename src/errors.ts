@@ -62,6 +62,7 @@ export const ERRORS = {
   isolation_unavailable: { status: 500, retryable: false },
   hsm_module_missing: { status: 500, retryable: false },
   hsm_token_missing: { status: 500, retryable: false },
+  hsm_token_wrong: { status: 500, retryable: false },
   hsm_pin_missing: { status: 500, retryable: false },
   hsm_pin_unsafe: { status: 500, retryable: false },
   hsm_pin_wrong: { status: 500, retryable: false },

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { type JournalFile, listJournals } from './files.ts';
-import { type AuditedRequest, OutcomeJoin } from './outcomes.ts';
+import { type Audited, type AuditedRequest, OutcomeJoin } from './outcomes.ts';
 import { JournalReader, mergeByTime, type OnDamage } from './read.ts';
 
 export interface TailOptions {
@@ -22,19 +22,10 @@ const CLOCK_SLACK_MS = 1000;
 
 /** The requests in the workers' journals in `folder`, oldest first. Throws the system's errors. */
 export async function* tailRequests(folder: string, options: TailOptions): AsyncGenerator<AuditedRequest> {
-  const damaged = new Set<string>();
-  const onDamage = (file: JournalFile): void => {
-    if (!damaged.has(file.fileName)) options.onDamage(file);
-    damaged.add(file.fileName);
-  };
+  const onDamage = once(options.onDamage);
   const { last, follow } = options;
   const readers = new Map<string, JournalReader>();
-  const grown = async (): Promise<Iterable<JournalReader>> => {
-    for (const file of await workerJournals(folder)) {
-      if (!readers.has(file.fileName)) readers.set(file.fileName, new JournalReader(folder, file, onDamage));
-    }
-    return readers.values();
-  };
+  const grown = (): Promise<Iterable<JournalReader>> => grow(readers, folder, workerJournals, onDamage);
   if (last === 'all') yield* requestsOf(await grown());
   else yield* newest(folder, last, onDamage, follow && readers);
   while (follow && !follow.aborted) {
@@ -43,11 +34,54 @@ export async function* tailRequests(folder: string, options: TailOptions): Async
   }
 }
 
+/**
+ * The same for every request, and with the vault's own records between them: administration, releases, refusals, alarms.
+ * Throws the system's errors.
+ */
+export async function* tailEverything(
+  folder: string,
+  { follow, ...options }: Omit<TailOptions, 'last'>,
+): AsyncGenerator<Audited> {
+  const readers = new Map<string, JournalReader>();
+  const onDamage = once(options.onDamage);
+  do {
+    yield* entriesOf(await grow(readers, folder, listJournals, onDamage));
+    if (follow) await setTimeout(POLL_MS, undefined, { signal: follow }).catch(() => {}); // aborted: as above
+  } while (follow && !follow.aborted);
+}
+
+/** Readers of the journals that there are now, those from before among them. */
+async function grow(
+  readers: Map<string, JournalReader>,
+  folder: string,
+  list: (folder: string) => Promise<readonly JournalFile[]>,
+  onDamage: OnDamage,
+): Promise<Iterable<JournalReader>> {
+  for (const file of await list(folder)) {
+    if (!readers.has(file.fileName)) readers.set(file.fileName, new JournalReader(folder, file, onDamage));
+  }
+  return readers.values();
+}
+
+/** Tells of each journal once. */
+function once(onDamage: OnDamage): OnDamage {
+  const damaged = new Set<string>();
+  return (file) => {
+    if (!damaged.has(file.fileName)) onDamage(file);
+    damaged.add(file.fileName);
+  };
+}
+
 async function workerJournals(folder: string): Promise<JournalFile[]> {
   return (await listJournals(folder)).filter((file) => !file.vault);
 }
 
+/** Of workers' journals. */
 async function* requestsOf(readers: Iterable<JournalReader>): AsyncGenerator<AuditedRequest> {
+  for await (const entry of entriesOf(readers)) if (!('type' in entry)) yield entry;
+}
+
+async function* entriesOf(readers: Iterable<JournalReader>): AsyncGenerator<Audited> {
   const outcomes = new OutcomeJoin();
   for await (const { file, record } of mergeByTime(readers)) yield* outcomes.add(file.fileName, record);
   yield* outcomes.end();

@@ -11,9 +11,19 @@ export function addAudit(root: Command): void {
     .command('tail')
     .description('Print what agents asked for and what was decided, oldest first')
     .option('-n, --lines <n>', 'only the last N (default: 20)', number)
-    .option('--all', 'everything')
+    .option(
+      '--all',
+      'every request, and what the vault has noted between: administration, releases, refusals, alarms',
+    )
     .option('-f, --follow', 'go on printing as requests come')
-    .addHelpText('after', examples('sallyport audit tail -n 50', 'sallyport audit tail --follow --json'))
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport audit tail -n 50',
+        'sallyport audit tail --follow --json',
+        'sallyport audit tail --all | grep hsm',
+      ),
+    )
     .action(async (options: { lines?: number; all?: boolean; follow?: boolean }, command: Command) => {
       const context = contextOf(command);
       requireDataFolder(context);

@@ -9,6 +9,7 @@ import { type BackupReport, readBackup, report } from './backup-read.ts';
 import type { Context } from './context.ts';
 import { controlStream } from './control.ts';
 import { readPassphrase } from './passphrase.ts';
+import { proveToken } from './prove-token.ts';
 import { readTokenFolder } from './token-folder.ts';
 
 export interface CreateOptions {
@@ -19,7 +20,7 @@ export interface CreateOptions {
 
 /**
  * Has the running vault make a backup, adds the sealed token where asked to, and checks what was written before it
- * gets its name. Throws already_exists, invalid_argument, hsm_pin_missing and what the vault refuses with.
+ * gets its name. Throws already_exists, invalid_argument, hsm_pin_missing, hsm_pin_wrong and what the vault refuses with.
  */
 export async function createBackup(
   context: Context,
@@ -57,17 +58,23 @@ export async function createBackup(
 }
 
 async function sealedToken(context: Context, installation: string, options: CreateOptions): Promise<Buffer> {
-  const { ownToken, pinFile } = readInstallation(context.data);
-  if (!ownToken) {
+  const here = readInstallation(context.data);
+  const pinFile = options.pinFile ?? here.pinFile;
+  if (!here.ownToken) {
     const message =
       "The token is not one that init made: clone it with its vendor's tool, and leave --with-token out.";
     throw new SallyportError('invalid_argument', message);
   }
   const files = [
     ...(await readTokenFolder(join(context.data, 'token'))),
-    { name: PIN_ENTRY, bytes: readPin(options.pinFile ?? pinFile) },
+    { name: PIN_ENTRY, bytes: readPin(pinFile) },
   ];
   try {
+    await proveToken(files, here).catch((cause: unknown) => {
+      if (!(cause instanceof SallyportError) || cause.code !== 'hsm_pin_wrong') throw cause;
+      const message = `The PIN in ${pinFile} is not the token's (it was tried on a copy): no backup was made, which would have been worthless. Name the right file with --pin-file.`;
+      throw new SallyportError('hsm_pin_wrong', message, { cause });
+    });
     const passphrase = readPassphrase(options.passphraseFile, true);
     try {
       return sealToken(files, passphrase, installation);

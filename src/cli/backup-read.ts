@@ -33,22 +33,12 @@ export interface BackupReport {
   readonly holds: Manifest['holds'];
   readonly bytes: number;
   readonly token: boolean;
+  /** What was seen of the token, where its passphrase was given: it opens, or is proven to have the PIN and the keys too. */
+  readonly tokenChecked: 'opens' | 'proven' | null;
   readonly auditPublicKey: string;
   readonly fingerprint: string;
   /** Whether it was signed by the key that is known here. */
   readonly trusted: boolean;
-}
-
-/** Checks a backup by the given audit key, else the data folder's. Throws backup_invalid, invalid_argument. */
-export async function verifyBackup(
-  context: Context,
-  file: string,
-  auditKey: string | undefined,
-): Promise<BackupReport> {
-  return report(
-    await readBackup(file, auditKey ?? knownAuditKey(context)),
-    auditKey ?? knownAuditKey(context),
-  );
 }
 
 /** The audit key of the data folder, where there is one. */
@@ -66,6 +56,7 @@ export function report(
     ...{ file, created, version, state, holds },
     bytes: tokenAt + (token?.bytes ?? 0),
     token: token !== null,
+    tokenChecked: null,
     auditPublicKey,
     fingerprint: fingerprint(auditPublicKey),
     trusted: trusted !== undefined,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { VerifyOptions } from './backup-verify.ts';
 import { contextOf, requireDataFolder } from './context.ts';
 import { examples, group } from './help.ts';
 import { note, printResult, properties } from './output.ts';
@@ -44,11 +45,21 @@ ${examples('sallyport backup create vault.backup', 'sallyport backup create full
       '--audit-key <hex>',
       "the key that must have signed it (default: the data folder's, where there is one)",
     )
-    .addHelpText('after', examples('sallyport backup verify vault.backup'))
-    .action(async (file: string, options: { auditKey?: string }, command: Command) => {
+    .option(
+      '--passphrase-file <file>',
+      'with the passphrase of its token: opens that, and logs in to a copy of it with the PIN that is beside it',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport backup verify vault.backup',
+        'sallyport backup verify full.backup --passphrase-file ./passphrase',
+      ),
+    )
+    .action(async (file: string, options: VerifyOptions, command: Command) => {
       const context = contextOf(command);
-      const { verifyBackup } = await import('./backup-read.ts');
-      const found = await verifyBackup(context, file, options.auditKey);
+      const { verifyBackup } = await import('./backup-verify.ts');
+      const found = await verifyBackup(context, file, options);
       printResult(context.json, found, () => describe(found));
       if (!found.trusted)
         note(
@@ -60,15 +71,30 @@ ${examples('sallyport backup create vault.backup', 'sallyport backup create full
     .command('restore')
     .description('Put a backup back into a stopped data folder, or make the folder anew')
     .argument('<file>')
-    .option('--audit-key <hex>', 'the key that must have signed it, where the data folder is gone')
+    .option(
+      '--audit-key <hex>',
+      'the key that must have signed it; a data folder that is there knows its own',
+    )
     .option('--pin-file <file>', "where a restored token's PIN goes (default: where init put it)")
     .option('--passphrase-file <file>', PASSPHRASE)
+    .option(
+      '--pkcs11-module <file>',
+      "the HSM's PKCS#11 library, where it lies elsewhere here (a folder made anew)",
+    )
+    .option('--pkcs11-token <label>', 'use this token, a copy of the one that was lost (a folder made anew)')
+    .option('--pkcs11-serial <serial>', 'its serial number, where two carry that label')
     .addHelpText(
       'after',
       `
-Where the data folder is there, its token stays and only the database is replaced. The HSM still names the newer state:
-start "sallyport serve" and say that this is what you want with "sallyport integrity accept".
-${examples('sallyport backup restore vault.backup', 'sallyport --data /srv/sallyport backup restore full.backup')}`,
+Where the data folder is there, its token stays and only the database is replaced; the old one is kept beside it under a
+dated name: remove it once you need it no more, since it holds what was sealed then. Otherwise the folder is made anew, also
+in an empty one. The HSM still names the newer state: start "sallyport serve" and say that this is what you want with
+"sallyport integrity accept".
+${examples(
+  'sallyport backup restore vault.backup',
+  'sallyport --data /srv/sallyport backup restore full.backup',
+  'sallyport --data /srv/sallyport backup restore vault.backup --audit-key 04… --pkcs11-token CLONE --pin-file /etc/sallyport/pin',
+)}`,
     )
     .action(async (file: string, options, command: Command) => {
       const context = contextOf(command);
@@ -79,8 +105,14 @@ ${examples('sallyport backup restore vault.backup', 'sallyport --data /srv/sally
           ['data folder', restored.data],
           ['token', restored.token ? 'restored' : 'as it was'],
           ['state', `${restored.state.counter} of ${restored.created}`],
+          ['signed by', `audit key ${restored.fingerprint}`],
+          ...(restored.kept === null ? [] : [['kept', `${restored.kept}: what was there before`] as const]),
         ]),
       );
+      if (!restored.trusted)
+        note(
+          'Nothing here but the passphrase says whose backup it is: compare the audit key with the one that "backup create" showed.',
+        );
       note(
         `Next: sallyport serve --data ${restored.data}, then sallyport --data ${restored.data} integrity accept`,
       );
@@ -93,6 +125,7 @@ function describe(backup: {
   readonly state: { readonly counter: number };
   readonly holds: { readonly agents: number; readonly credentials: number; readonly grants: number };
   readonly token: boolean;
+  readonly tokenChecked: 'opens' | 'proven' | null;
   readonly fingerprint: string;
 }): string {
   const { agents, credentials, grants } = backup.holds;
@@ -101,7 +134,15 @@ function describe(backup: {
     ['created', backup.created],
     ['state', String(backup.state.counter)],
     ['holds', `${agents} agents, ${credentials} credentials, ${grants} grants`],
-    ['token', backup.token ? 'sealed with a passphrase' : 'not in it'],
+    ['token', describeToken(backup)],
     ['signed by', `audit key ${backup.fingerprint}`],
   ]);
+}
+
+function describeToken({ token, tokenChecked }: { token: boolean; tokenChecked: string | null }): string {
+  if (!token) return 'not in it';
+  if (tokenChecked === 'proven') return 'opens with the passphrase, and has the PIN and the keys';
+  if (tokenChecked === 'opens')
+    return 'opens with the passphrase; its PIN was not tried, for want of its library here';
+  return 'sealed with a passphrase';
 }

@@ -10,8 +10,8 @@ import { type Context, requireDataFolder } from './context.ts';
 const MAX_SOCKET_PATH = 100;
 const MAX_REPLY_BYTES = 64 * 1024 * 1024;
 const REPLY_TIMEOUT_MS = 30_000;
-/** How long a vault that its supervisor starts again may take. */
-const RESTART_MS = 5_000;
+/** How long a vault that its supervisor starts again may take, workers of the one before included. */
+const RESTART_MS = 15_000;
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 

@@ -1,9 +1,11 @@
 import { type Command, Option } from 'commander';
 import { contextOf } from './context.ts';
 import { control } from './control.ts';
+import { describeOutdated } from './credential-versions.ts';
 import { examples } from './help.ts';
 import { printResult } from './output.ts';
 import { numberOf, partOf, textOf } from './reply.ts';
+import { isId, WHICH, whichCredential } from './which-credential.ts';
 
 interface CreateOptions {
   readonly label: string;
@@ -57,20 +59,22 @@ ${examples(
         context.json,
         reply,
         () =>
-          `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).\n\n${describe(partOf(reply, 'key'))}`,
+          `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).${describeOutdated(reply)}\n\n${describe(partOf(reply, 'key'))}`,
       );
     });
 
   credential
     .command('public-key')
     .description('Show the public half of a key that was born in the HSM')
-    .argument('<id>', 'id of the credential: see "sallyport credential list"')
+    .argument('<credential>', WHICH)
+    .option('--label <label>', "which of the service's credentials", 'default')
     .addHelpText(
       'after',
-      examples('sallyport credential public-key crd_2vKx', 'sallyport --json credential public-key crd_2vKx'),
+      examples('sallyport credential public-key crd_2vKx', 'sallyport --json credential public-key acme'),
     )
-    .action(async (id: string, _options, command: Command) => {
+    .action(async (which: string, { label }: { label: string }, command: Command) => {
       const context = contextOf(command);
+      const id = isId(which) ? which : (await whichCredential(context, which, label)).id;
       const key = await control(context, 'GET', `/v1/credentials/${encodeURIComponent(id)}/key`);
       printResult(context.json, key, () => describe(key));
     });

@@ -2,11 +2,19 @@ import type { Command } from 'commander';
 import { contextOf } from './context.ts';
 import { control } from './control.ts';
 import { addCreate } from './credential-create.ts';
-import { addVersions } from './credential-versions.ts';
+import { addVersions, describeOutdated } from './credential-versions.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
-import { printResult, table } from './output.ts';
-import { itemsOf, numberOf, textOf, textsOf } from './reply.ts';
+import { note, printResult, table } from './output.ts';
+import { itemsOf, numberOf, partOf, textOf, textsOf } from './reply.ts';
+import { describeHsmKeys, describeWhatIsLeft } from './shredding.ts';
+import { isId, WHICH, whichCredential } from './which-credential.ts';
+
+/** Where the key is that a credential signs with; of rows of an earlier form that is not known. */
+const KEY_PLACES: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+  [true, 'in the HSM'],
+  [false, 'sealed'],
+]);
 
 export function addCredential(root: Command): void {
   const credential = group(root, 'credential', 'Set, list and remove credentials; none is ever shown again');
@@ -50,7 +58,7 @@ ${examples(
         context.json,
         reply,
         () =>
-          `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).`,
+          `${textOf(reply, 'service')} "${textOf(reply, 'label')}" is at version ${numberOf(reply, 'version')} (credential ${textOf(reply, 'id')}).${describeOutdated(reply)}`,
       );
     });
 
@@ -67,12 +75,13 @@ ${examples(
       );
       printResult(context.json, credentials, () =>
         table(
-          ['SERVICE', 'LABEL', 'VERSION', 'SET', 'AGENTS', 'ID'],
+          ['SERVICE', 'LABEL', 'VERSION', 'SET', 'KEY', 'AGENTS', 'ID'],
           itemsOf(credentials, 'credentials').map((each) => [
             textOf(each, 'service'),
             textOf(each, 'label'),
             String(numberOf(each, 'version')),
             textOf(each, 'created'),
+            KEY_PLACES.get(partOf(each, 'inHsm')) ?? 'not noted',
             textsOf(each, 'agents').join(' ') || '-',
             textOf(each, 'id'),
           ]),
@@ -86,11 +95,24 @@ ${examples(
   credential
     .command('remove')
     .description('Remove a credential with its grants: in force in every worker before this command ends')
-    .argument('<id>', 'id of the credential: see "sallyport credential list"')
-    .addHelpText('after', examples('sallyport credential remove cred_2vKx'))
-    .action(async (id: string, _options, command: Command) => {
+    .argument('<credential>', WHICH)
+    .option('--label <label>', "which of the service's credentials", 'default')
+    .addHelpText(
+      'after',
+      `
+All its versions are shredded. Copies in backups stay openable until every KEK that ever wrapped them is destroyed; this
+names them. Keys that were born in the HSM are destroyed at once.
+${examples('sallyport credential remove github --label work', 'sallyport credential remove crd_2vKx')}`,
+    )
+    .action(async (which: string, { label }: { label: string }, command: Command) => {
       const context = contextOf(command);
-      await control(context, 'DELETE', `/v1/credentials/${encodeURIComponent(id)}`);
-      printResult(context.json, { removed: id }, () => `Removed credential ${id}.`);
+      const id = isId(which) ? which : (await whichCredential(context, which, label)).id;
+      const removed = await control(context, 'DELETE', `/v1/credentials/${encodeURIComponent(id)}`);
+      printResult(
+        context.json,
+        removed,
+        () => `Removed credential ${id}.${describeHsmKeys(textsOf(removed, 'hsmKeys'), removed)}`,
+      );
+      note(`${describeWhatIsLeft(removed)} To look it up: sallyport credential versions ${id}`);
     });
 }

@@ -27,6 +27,8 @@ export interface DataFolder {
   readonly module: string;
   readonly token: string;
   readonly pinFile: string | null;
+  /** Where the newest state is anchored. */
+  readonly anchor: Installation['anchor'];
 }
 
 /**
@@ -54,6 +56,7 @@ export async function createDataFolder(data: string, flags: InitFlags): Promise<
       moduleEnvironment: token.environment,
       pinFile: pin.file,
       authorityKeys: flags.authorityKeys ?? 'wrapped',
+      anchor: keys.anchor,
       intakePublicKey: keys.intakePublicKey,
       auditPublicKey: keys.auditPublicKey,
     };
@@ -63,7 +66,7 @@ export async function createDataFolder(data: string, flags: InitFlags): Promise<
     assignOwnership(folder);
     renameSync(folder, data);
     pin.close();
-    return { data, module: token.module, token: token.label, pinFile: pin.file };
+    return { data, module: token.module, token: token.label, pinFile: pin.file, anchor: keys.anchor };
   } catch (error) {
     for (const step of undo.reverse()) step();
     throw error instanceof SallyportError ? error : unusable(data, error);

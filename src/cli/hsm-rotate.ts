@@ -5,7 +5,7 @@ import { contextOf } from './context.ts';
 import { control, controlStream } from './control.ts';
 import { examples } from './help.ts';
 import { note, printResult } from './output.ts';
-import { numberOf, partOf, textOf } from './reply.ts';
+import { flagOf, numberOf, partOf, textOf } from './reply.ts';
 
 const BAR = 30;
 
@@ -17,8 +17,8 @@ export function addRotation(hsm: Command): void {
     .addHelpText(
       'after',
       `
-Where it is interrupted, call it again: it goes on where it was. The old KEK stays until "hsm retire".
-With --json each step is a line {"kek","done","total"} (NDJSON); the last is the result.
+Where it is interrupted, call it again: it goes on where it was, and makes no other KEK. The old one stays until "hsm retire".
+With --json each step is a line {"kek","made","done","total"} (NDJSON); the last is the result.
 ${examples('sallyport hsm rotate')}`,
     )
     .action(async (_options, command: Command) => {
@@ -27,19 +27,29 @@ ${examples('sallyport hsm rotate')}`,
       const last = await rotated(steps, context.json ? printLine : showBar);
       const text = `${numberOf(last, 'done')} data keys are rewrapped with ${textOf(last, 'kek')}.`;
       if (!context.json) printResult(false, last, () => text);
+      if (!flagOf(last, 'made'))
+        note(
+          `No new KEK was made: some were still wrapped with an older one than ${textOf(last, 'kek')} (a rotation was interrupted, or a backup restored). Call it again for a new one.`,
+        );
     });
 
   hsm
     .command('retire')
     .description('Destroy an old KEK that nothing is wrapped with any more; it cannot be taken back')
     .argument('<kek>', 'label of the KEK: see "sallyport hsm status"')
-    .addHelpText('after', examples('sallyport hsm retire sallyport-kek-1'))
+    .addHelpText(
+      'after',
+      `
+What was shredded is beyond opening once every KEK that ever wrapped it is destroyed: "credential versions" says of each
+shredded version which are left. Rows in backups from before the rotation need this KEK too.
+${examples('sallyport hsm retire sallyport-kek-1')}`,
+    )
     .action(async (kek: string, _options, command: Command) => {
       const context = contextOf(command);
       const reply = await control(context, 'POST', '/v1/hsm/retire', { kek });
       printResult(context.json, reply, () => `${kek} is destroyed.`);
       note(
-        'What was shredded under it can never be opened again, and neither can backups from before the rotation.',
+        `With this token nothing opens any more that only ${kek} had wrapped: rows of backups from before the rotation, and what was shredded, where no other KEK has wrapped it too ("sallyport credential versions" says so). Backups of the token from before ("backup create --with-token", a clone) still hold ${kek}: destroy those too.`,
       );
     });
 }

@@ -42,6 +42,9 @@ ${examples(
           ['data folder', made.data],
           ['token', `${made.token} (${made.module})`],
           ['pin file', made.pinFile ?? 'none: give --pin-file to serve'],
+          ...(made.anchor === 'file'
+            ? [['anchor', 'a file beside the database: the token keeps no data objects'] as const]
+            : []),
         ]),
       );
       if (made.pinFile !== null)

@@ -61,6 +61,7 @@ ${examples('sallyport integrity accept', 'sallyport integrity accept --yes --dig
         () =>
           `Accepted: the HSM now names state ${numberOf(head, 'counter')} (digest ${textOf(head, 'digest')}).`,
       );
+      if (textOf(head, 'missing') !== '') note(printable(textOf(head, 'missing')));
     });
 }
 
@@ -100,6 +101,7 @@ function describe(report: unknown): string {
     `${numberOf(report, 'rows')} rows verified; the database has state ${numberOf(head, 'counter')}, the HSM names ${named}.`,
     `Digest of the database: ${textOf(head, 'digest')}`,
     failures.length === 0 ? 'Everything is as the vault left it.' : `${failures.length} failed.`,
+    ...(textOf(report, 'missing') === '' ? [] : [textOf(report, 'missing')]),
   ]
     .map(printable)
     .join('\n');

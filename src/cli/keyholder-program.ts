@@ -40,13 +40,18 @@ export async function runKeyholderProgram({
   const output: Buffer[] = [];
   child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
   child.stderr?.resume(); // a module's own chatter
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const { code, signal } = await new Promise<Ended>((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', resolve);
+    child.once('close', (code, signal) => resolve({ code, signal }));
   });
   const answer = lastLine(Buffer.concat(output).toString('utf8'));
   if (code === 0 && answer !== undefined) return answer;
-  throw reported(answer, code);
+  throw reported(answer, child.killed ? 'hung' : signal);
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
 }
 
 /** A module may have printed something of its own before. */
@@ -58,15 +63,18 @@ function lastLine(output: string): unknown {
   }
 }
 
-function reported(answer: unknown, code: number | null): SallyportError {
+/** `how`: the signal that it ended by, if any; `hung`: ended by us. */
+function reported(answer: unknown, how: NodeJS.Signals | 'hung' | null): SallyportError {
   const error: unknown = Object(Object(answer).error);
   if (typeof error === 'object' && error !== null && 'code' in error && 'message' in error) {
     if (isErrorCode(error.code)) return new SallyportError(error.code, String(error.message));
   }
-  return new SallyportError(
-    'hsm_unavailable',
-    code === null
-      ? 'The HSM did not answer within two minutes, or its library crashed: check its module and connection.'
-      : 'The process that talks to the HSM ended without a reason: check that its PKCS#11 library can be loaded.',
-  );
+  return new SallyportError('hsm_unavailable', whyNoAnswer(how));
+}
+
+function whyNoAnswer(how: NodeJS.Signals | 'hung' | null): string {
+  if (how === 'hung') return 'The HSM did not answer within two minutes: check its connection.';
+  if (how !== null)
+    return `The HSM's PKCS#11 library crashed (${how}): check that it is the right one, and whole.`;
+  return 'The process that talks to the HSM ended without a reason: check that its PKCS#11 library can be loaded.';
 }

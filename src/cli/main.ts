@@ -12,6 +12,7 @@ import { examples } from './help.ts';
 import { addHsm } from './hsm.ts';
 import { addInit } from './init.ts';
 import { addIntegrity } from './integrity.ts';
+import { written } from './output.ts';
 import { addRun } from './run.ts';
 import { addServe } from './serve.ts';
 import { addService } from './service.ts';
@@ -33,6 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     } else {
       reportFailure(error, wantsJson(argv));
     }
+    await Promise.all([written(process.stdout), written(process.stderr)]);
     process.exit(); // A server or socket that is still open must not keep a failed command.
   }
 }

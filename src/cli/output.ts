@@ -14,6 +14,11 @@ export function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** Resolves once all that was written to it has gone out, also to a pipe whose reader takes its time. */
+export function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
+}
+
 /** A table with a header, columns aligned; `empty` where there are no rows. Control bytes are shown as `\xNN`. */
 export function table(
   headers: readonly string[],

@@ -65,6 +65,7 @@ export function chooseToken(flags: TokenFlags): Token {
 const Provisioned = z.object({
   intakePublicKey: z.string().regex(/^04[0-9a-f]{128}$/),
   auditPublicKey: z.string().regex(/^04[0-9a-f]{128}$/),
+  anchor: z.enum(['token', 'file']),
 });
 
 /**
@@ -75,7 +76,7 @@ export async function provision(
   token: Token,
   folder: string,
   pin: number,
-): Promise<{ readonly intakePublicKey: string; readonly auditPublicKey: string }> {
+): Promise<z.infer<typeof Provisioned>> {
   if (token.own) writeSoftHsmConfiguration(folder);
   const opened = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

@@ -3,7 +3,7 @@ import { SallyportError } from '../errors.ts';
 import { contextOf, requireDataFolder } from './context.ts';
 import { PIN_REFUSED } from './failure.ts';
 import { examples } from './help.ts';
-import { note } from './output.ts';
+import { note, written } from './output.ts';
 import { type Listening, noteListening } from './proxy-url.ts';
 import type { ServeFlags } from './serve-options.ts';
 
@@ -78,6 +78,7 @@ ${examples(
         clearInterval(keptAlive);
         forget();
       }
+      await written(process.stderr);
       process.exit(0); // Whatever still holds the loop is of no more use.
     });
 }

@@ -5,7 +5,7 @@ import { contextOf } from './context.ts';
 import { control } from './control.ts';
 import { examples, group } from './help.ts';
 import { listing } from './listing.ts';
-import { printResult, table } from './output.ts';
+import { note, printResult, table } from './output.ts';
 import { itemsOf, numberOf, textOf, textsOf } from './reply.ts';
 
 export function addService(root: Command): void {
@@ -67,6 +67,11 @@ export function addService(root: Command): void {
           ...textsOf(reply, 'added').map((id) => `Added service ${id}.`),
           ...textsOf(reply, 'updated').map((id) => `Updated service ${id}.`),
         ].join('\n'),
+      );
+      const stranded = textsOf(reply, 'stranded');
+      if (stranded.length === 0) return;
+      note(
+        `Earlier versions that were set for other destinations are kept, and can be rolled back to under the definition of then only: ${stranded.join(' ')}`,
       );
     });
 }

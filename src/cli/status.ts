@@ -5,15 +5,27 @@ import { examples } from './help.ts';
 import { printResult, properties, table } from './output.ts';
 import { itemsOf, numberOf, partOf, textOf } from './reply.ts';
 
+/** Failures that are named. */
+const SHOWN = 3;
+/** The exit code of a status that was told, and is not a good one. */
+const NOT_WELL = 2;
+
 export function addStatus(root: Command): void {
   root
     .command('status')
     .description('Show the running processes, the HSM and whether the stored policy is intact')
-    .addHelpText('after', examples('sallyport status', 'sallyport --json status'))
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 all is well; ${NOT_WELL} the HSM cannot be used, or the stored policy is not intact; 1 nobody answers.
+${examples('sallyport status', 'sallyport --json status')}`,
+    )
     .action(async (_options, command: Command) => {
       const context = contextOf(command);
       const status = await control(context, 'GET', '/v1/status');
       printResult(context.json, status, () => describe(status));
+      const states = ['hsm', 'integrity'].map((part) => textOf(partOf(status, part), 'state'));
+      if (states.some((state) => state !== 'ok')) process.exitCode = NOT_WELL;
     });
 }
 
@@ -30,20 +42,37 @@ function describe(status: unknown): string {
     'No processes.',
   );
   const integrity = partOf(status, 'integrity');
-  const failures = itemsOf(partOf(integrity, 'failures'), 'failures').map((each) => JSON.stringify(each));
+  const failures = itemsOf(partOf(integrity, 'failures'), 'failures');
   const facts = properties([
     ['version', textOf(status, 'version')],
     ['isolation', textOf(status, 'isolation')],
-    ['hsm', describeHsm(partOf(status, 'hsm'))],
-    ['integrity', [textOf(integrity, 'state'), ...failures].join('; ')],
+    ...describeHsm(partOf(status, 'hsm')),
+    ['integrity', [textOf(integrity, 'state'), ...describeFailures(failures)].join('; ')],
+    ...itemsOf(partOf(status, 'missingKeks'), 'missingKeks').map((each): [string, string] => [
+      'missing',
+      `${textOf(each, 'kek')}, which ${itemsOf(partOf(each, 'rows'), 'rows').length} rows need: see "sallyport integrity check"`,
+    ]),
     ['policy revision', String(numberOf(status, 'revision'))],
   ]);
   return `${facts}\n\n${processes}`;
 }
 
-function describeHsm(hsm: unknown): string {
-  return Object.entries(Object(hsm))
-    .filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-    .map(([name, value]) => `${name} ${String(value)}`)
-    .join(', ');
+/** The first few: there can be as many as rows. */
+function describeFailures(failures: readonly unknown[]): string[] {
+  const first = failures
+    .slice(0, SHOWN)
+    .map((each) => `${textOf(each, 'table')} ${textOf(each, 'id')}: ${textOf(each, 'reason')}`);
+  const more = failures.length - first.length;
+  return more > 0 ? [...first, `and ${more} more: see "sallyport integrity check"`] : first;
+}
+
+/** The state, and what else is known in a word each; a sentence of the HSM's has a line of its own. */
+function describeHsm(hsm: unknown): [string, string][] {
+  const { error, ...facts } = Object(hsm);
+  const words = Object.entries(facts).flatMap(([name, value]) => {
+    if (name === 'state') return [String(value)];
+    return typeof value === 'string' ? [`${name} ${value}`] : [];
+  });
+  const because: [string, string][] = typeof error === 'string' ? [['hsm error', error]] : [];
+  return [['hsm', words.join(', ')], ...because];
 }

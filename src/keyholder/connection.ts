@@ -5,7 +5,8 @@ import { wrap } from './operations.ts';
 import type { Token } from './token.ts';
 
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
+/** With the second after which the vault asks again, and a login, a token that is back is in use within five. */
+const LONGEST_PAUSE_MS = 3000;
 
 /**
  * Keeps one token open. Where the session, the login, the objects or the device are lost, it opens all of it again and
@@ -69,7 +70,7 @@ export class Connection {
         }
         this.#lost++;
         this.close();
-        if (!mayOpen) throw describe(error, 'gone');
+        if (!mayOpen) throw this.#noted(error);
         if (attempt > 1) throw this.#failed(error);
       }
     }
@@ -111,25 +112,32 @@ export class Connection {
     }
   }
 
-  /** Notes why the token cannot be used, until when that is taken for granted, and gives the error to throw. */
+  /** Notes why the token cannot be used and until when that is taken for granted, and gives the error to throw. */
   #failed(cause: unknown): SallyportError {
+    const failure = this.#noted(cause);
+    const final = failure.code === 'hsm_pin_wrong' || failure.code === 'hsm_module_missing';
+    this.#notBefore = final ? Number.POSITIVE_INFINITY : Date.now() + this.#pause;
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+    return failure;
+  }
+
+  /** Notes why the token cannot be used; it may be tried again at once. */
+  #noted(cause: unknown): SallyportError {
     const error = describe(cause, 'gone');
     if (!this.#failure) this.#since = new Date();
+    this.#notBefore = 0;
     this.#failure =
       error instanceof SallyportError
         ? this.#asMet(error)
         : new SallyportError('hsm_unavailable', 'The HSM failed in a way that PKCS#11 does not know.', {
             cause,
           });
-    const final = this.#failure.code === 'hsm_pin_wrong' || this.#failure.code === 'hsm_module_missing';
-    this.#notBefore = final ? Number.POSITIVE_INFINITY : Date.now() + this.#pause;
-    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
     return this.#failure;
   }
 
   /** A token that was there and is not, or is back without its keys, has failed; it was not misconfigured. */
   #asMet(error: SallyportError): SallyportError {
-    if (!this.#wasOpen || error.code === 'hsm_pin_wrong') return error;
+    if (!this.#wasOpen || error.code.startsWith('hsm_pin_')) return error;
     return new SallyportError('hsm_unavailable', `The HSM is lost. ${error.message}`, { cause: error });
   }
 

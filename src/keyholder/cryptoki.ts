@@ -8,6 +8,8 @@ export interface Cryptoki {
   readonly session: Handle;
   /** What the token lists. */
   readonly mechanisms: Mechanisms;
+  /** Label of a private key that the token was seen to hold: a search that finds nothing is believed only while that is found. */
+  readonly witness?: string;
 }
 
 /**

@@ -1,8 +1,24 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import { type Cryptoki, readAttribute } from './cryptoki.ts';
 
-/** Objects of class `kind` and, where given, `label`. Throws what the calls throw. */
-export function find({ lib, session }: Cryptoki, kind: number, label?: string): Handle[] {
+/**
+ * Objects of class `kind` and, where given, `label`. A token that was taken away may find nothing and call that success
+ * (SoftHSM does): that is no answer, and becomes the failure that it should have been. Throws what the calls throw.
+ */
+export function find(token: Cryptoki, kind: number, label?: string): Handle[] {
+  const found = search(token, kind, label);
+  const { witness } = token;
+  if (
+    found.length === 0 &&
+    witness !== undefined &&
+    search(token, pkcs11.CKO_PRIVATE_KEY, witness).length === 0
+  )
+    throw new Error('CKR_TOKEN_NOT_PRESENT');
+  return found;
+}
+
+/** The same, as the module answers. */
+export function search({ lib, session }: Cryptoki, kind: number, label?: string): Handle[] {
   const template = [{ type: pkcs11.CKA_CLASS, value: kind }];
   lib.C_FindObjectsInit(
     session,

@@ -83,7 +83,7 @@ export function existingKeys(token: Cryptoki): string[] {
 }
 
 export function missing(label: string): SallyportError {
-  const message = `The token holds no key ${label}: use the token that \`init\` made keys in, or run \`init\` with it.`;
+  const message = `The token holds no key ${label}: use the token that \`init\` made keys in.`;
   return new SallyportError('hsm_key_missing', message);
 }
 

@@ -49,6 +49,7 @@ export function newestOf(keks: ReadonlyMap<string, KekVersion>): KekVersion {
   throw missing(kekLabel(1));
 }
 
-function publicPoint(token: Cryptoki, label: string): Buffer {
+/** The public half under `label`, an uncompressed point. Throws hsm_key_missing, hsm_refused, and what the calls throw. */
+export function publicPoint(token: Cryptoki, label: string): Buffer {
   return pointOf(readAttribute(token, one(token, pkcs11.CKO_PUBLIC_KEY, label), pkcs11.CKA_EC_POINT));
 }

@@ -81,6 +81,13 @@ export function login(session: Session, pinFd: number): void {
   }
 }
 
+/** For a PIN that the token has refused before: whoever tries it again may lock the token. */
+export function refusedBefore(): SallyportError {
+  const message =
+    'The token has refused the PIN, which is not tried again: put the right one into the PIN file.';
+  return new SallyportError('hsm_pin_wrong', message);
+}
+
 function describePin(error: unknown): unknown {
   const name = returnValue(error);
   if (name === 'CKR_PIN_LOCKED') {
@@ -93,7 +100,7 @@ function describePin(error: unknown): unknown {
     return new SallyportError('hsm_pin_wrong', message, { cause: error });
   }
   if (name !== undefined && WRONG.has(name)) {
-    const message = `The token refused the PIN (${name}): put the right one into the PIN file, then start again.`;
+    const message = `The token refused the PIN (${name}): put the right one into the PIN file.`;
     return new SallyportError('hsm_pin_wrong', message, { cause: error });
   }
   return error;

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Module } from 'graphene-pk11';
-import type { KeyholderInfo } from '../channel/messages/keyholder.ts';
+import type { Provisioned } from '../channel/messages/keyholder.ts';
 import { SallyportError } from '../errors.ts';
 import { removeAnchor } from './anchor.ts';
 import { createToken } from './create-token.ts';
@@ -12,7 +12,7 @@ import type { Profile } from './profiles/profile.ts';
 import { profileNamed } from './profiles/registry.ts';
 import { loadModule, openToken, type Place } from './token.ts';
 import { chooseProfile } from './trial.ts';
-import { tryAbilities } from './try-needs.ts';
+import { keepsData, tryAbilities } from './try-needs.ts';
 
 /**
  * Makes Sallyport's keys in a token; a process of its own, run by `init`.
@@ -20,12 +20,13 @@ import { tryAbilities } from './try-needs.ts';
  *   provision.ts --module PATH --token LABEL [--slot-serial SERIAL] [--create] [--empty] [--profile NAME]
  *
  * Descriptor 0 is the PIN's file. `--create` makes the token first, in SoftHSM; `--empty` makes no keys, for a token that
- * `init` is to be given; `--profile` wraps DEKs in that way, rather than in the first that works on this token. Prints one JSON document: KeyholderInfo (with `--empty` module and token), or
+ * `init` is to be given; `--profile` wraps DEKs in that way, rather than in the first that works on this token. Prints one
+ * JSON document: Provisioned (with `--empty` module and token), or
  * {"error":{"code","message"}} and exit 1. Where it fails, the token holds what it held before.
  */
 const PIN_FD = 0;
 
-function main(): KeyholderInfo | { readonly module: string; readonly token: string } {
+function main(): Provisioned | { readonly module: string; readonly token: string } {
   const { values } = parseArgs({
     options: {
       module: { type: 'string' },
@@ -46,7 +47,7 @@ function main(): KeyholderInfo | { readonly module: string; readonly token: stri
   return empty ? { module: path, token } : provision(module, { module: path, token, serial }, wanted);
 }
 
-function provision(module: Module, place: Place, wanted: Profile | undefined): KeyholderInfo {
+function provision(module: Module, place: Place, wanted: Profile | undefined): Provisioned {
   const open = openToken(module, place, PIN_FD);
   try {
     const [existing] = existingKeys(open);
@@ -55,11 +56,12 @@ function provision(module: Module, place: Place, wanted: Profile | undefined): K
       throw new SallyportError('already_exists', message);
     }
     const abilities = tryAbilities(open);
+    const anchor = keepsData(open) ? 'token' : 'file';
     const token = makeKeys(open, chooseProfile(open, wanted, abilities), abilities);
     // Of an installation whose keys are gone, and nothing that they authenticated with them: a new store would be measured
     // by it and taken for an older one.
     removeAnchor(open);
-    return info(token);
+    return { ...info(token), anchor };
   } finally {
     open.close();
   }

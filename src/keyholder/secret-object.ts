@@ -1,7 +1,7 @@
 import pkcs11, { type Handle } from 'pkcs11js';
 import { copySecret } from '../secret-buffer.ts';
 import { type Cryptoki, readAttribute } from './cryptoki.ts';
-import { find } from './find.ts';
+import { search } from './find.ts';
 
 /**
  * Reads the value of a session key that may be read, of up to 64 bytes, about `length`. The caller wipes it, and
@@ -37,5 +37,5 @@ export function secretObject(token: Cryptoki, secret: Buffer): Handle {
 
 /** pkcs11js passes attributes through memory that it frees unwiped. The next value of that size is laid over it. */
 function overlay(token: Cryptoki, length: number): void {
-  find(token, pkcs11.CKO_SECRET_KEY, '\0'.repeat(length));
+  search(token, pkcs11.CKO_SECRET_KEY, '\0'.repeat(length));
 }

@@ -57,9 +57,14 @@ export function onToken(token: Cryptoki, subject: Subject): TokenReport {
 
 function report(subject: Subject, untried: string | null, needs: Need[], profiles: Rated[]): TokenReport {
   const { label, serial, maker, mechanisms } = subject;
-  const good = ({ verdict }: { verdict: string }): boolean => ['works', 'listed', 'sealed'].includes(verdict);
+  const good = ({ verdict }: { verdict: string }): boolean =>
+    ['works', 'listed', 'sealed', 'file'].includes(verdict);
   const lacking = needs.filter((each) => !good(each)).map(({ what }) => what);
   const sealed = needs.filter(({ verdict }) => verdict === 'sealed').map(({ what }) => what);
+  const notes = [
+    ...(sealed.length > 0 ? [sealedNote(sealed)] : []),
+    ...(needs.some(({ verdict }) => verdict === 'file') ? [FILE_NOTE] : []),
+  ];
   const best = profiles.find(good);
   const chosen = lacking.length === 0 ? (best?.name ?? null) : null;
   const why =
@@ -80,9 +85,12 @@ function report(subject: Subject, untried: string | null, needs: Need[], profile
     needs,
     profiles,
     chosen,
-    why: sealed.length > 0 && chosen !== null ? `${why} ${sealedNote(sealed)}` : why,
+    why: chosen === null ? why : [why, ...notes].join(' '),
   };
 }
+
+const FILE_NOTE =
+  'It keeps no private data objects: the newest state of the database is anchored in a file beside it, under the MAC of the token.';
 
 function sealedNote(keys: readonly string[]): string {
   return `It cannot hold keys for ${keys.join(' and ')}: those are encrypted to a pair of the token, and used in the keyholder's memory.`;

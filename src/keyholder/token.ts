@@ -3,8 +3,10 @@ import pkcs11 from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
 import { listedAbilities } from './held-key.ts';
+import { LABEL } from './key-objects.ts';
 import { findKeys, type Keys } from './keys.ts';
 import { BASICS, type Mechanisms, readMechanisms } from './mechanisms.ts';
+import { type OwnKeys, requireOwn, requireOwnShown } from './own-token.ts';
 import { login } from './pin.ts';
 import { sealingWays } from './sealer.ts';
 import { selfTest } from './self-test.ts';
@@ -14,6 +16,8 @@ export interface Place {
   readonly module: string;
   readonly token: string;
   readonly serial: string | undefined;
+  /** Whose it is, where that is known. */
+  readonly own?: OwnKeys;
 }
 
 /** What C_GetTokenInfo says of the token, padding removed. */
@@ -59,7 +63,7 @@ export function loadModule(path: string): Module {
 
 /**
  * Starts the library, opens a session with the token and logs in. `check` sees what the token offers before anybody
- * logs in. Throws hsm_token_missing, hsm_pin_missing, hsm_pin_wrong, hsm_mechanism_missing, and what the calls throw;
+ * logs in. Throws hsm_token_missing, hsm_token_wrong, hsm_pin_missing, hsm_pin_wrong, hsm_mechanism_missing, and what the calls throw;
  * nothing stays open then.
  */
 export function openToken(
@@ -74,11 +78,11 @@ export function openToken(
     const mechanisms = readMechanisms(module.lib, slot.handle);
     check(mechanisms, place);
     const session = slot.open(graphene.SessionFlag.RW_SESSION | graphene.SessionFlag.SERIAL_SESSION);
+    const cryptoki = { lib: module.lib, session: session.handle, mechanisms };
+    requireOwnShown(cryptoki, serial, place.own);
     login(session, pinFd);
     return {
-      lib: module.lib,
-      session: session.handle,
-      mechanisms,
+      ...cryptoki,
       place,
       serial,
       maker,
@@ -104,9 +108,13 @@ function requireBasics(mechanisms: Mechanisms, place: Place): void {
   }
 }
 
-/** The open token with its keys, found and tried out. Throws hsm_key_missing, hsm_refused, and what the calls throw. */
+/**
+ * The open token with its keys, found, known for its own and tried out. Throws hsm_key_missing, hsm_token_wrong,
+ * hsm_refused, and what the calls throw.
+ */
 export function proveKeys(open: OpenToken): Token {
-  const token = { ...open, keys: findKeys(open) };
+  const token = { ...open, keys: findKeys(open), witness: LABEL.audit };
+  requireOwn(token.keys, open.serial, open.place.own);
   selfTest(token);
   return token;
 }

@@ -18,6 +18,11 @@ const MESSAGE = Buffer.alloc(64, 0x5a);
 /** What a token says to what it does not do. */
 const UNABLE = new Set(['CKR_ARGUMENTS_BAD', 'CKR_ATTRIBUTE_VALUE_INVALID', 'CKR_TEMPLATE_INCONSISTENT']);
 
+const once: Measure = (run) => {
+  run();
+  return 0;
+};
+
 function naming(stored: boolean): Naming {
   return { label: stored ? 'sallyport-trial' : 'sallyport-session-trial', id: Buffer.of(0xf0, 0xfe), stored };
 }
@@ -28,10 +33,6 @@ function naming(stored: boolean): Naming {
  */
 export function tryAbilities(token: Cryptoki): Abilities {
   const listed = listedAbilities(token.mechanisms);
-  const once: Measure = (run) => {
-    run();
-    return 0;
-  };
   return {
     hmac: listed.hmac && can((stored) => tryMac(token, stored, once)),
     ecdh: listed.ecdh && can((stored) => tryAgree(token, stored, once)),
@@ -69,9 +70,9 @@ export function tryNeeds(token: Cryptoki): Need[] {
       ecdh,
       need('ECDH', () => tryAgree(token, false, measure)),
     ),
-    need('private data objects', () => tryData(token, measure)),
+    need('private data objects', () => tryData(token, false, measure)),
   ];
-  if (needs.every(({ verdict }) => verdict !== 'sealed')) return needs;
+  if (needs.every(({ verdict }) => verdict !== 'sealed')) return needs.map(orFile);
   return [...needs, need('sealing those keys', () => trySealing(token, measure))];
 }
 
@@ -79,6 +80,18 @@ export function tryNeeds(token: Cryptoki): Need[] {
 function orSealed(listed: boolean, tried: Need): Need {
   if (listed && tried.verdict === 'works') return tried;
   return { ...tried, verdict: 'sealed', reason: listed ? tried.reason : 'the token does not list it' };
+}
+
+/** The anchor alone can do without data objects; sealed keys are such. */
+function orFile(tried: Need): Need {
+  return tried.what === 'private data objects' && tried.verdict === 'fails'
+    ? { ...tried, verdict: 'file' }
+    : tried;
+}
+
+/** Whether the token keeps private data objects. Throws what a device that is lost or unwell answers. */
+export function keepsData(token: Cryptoki): boolean {
+  return can((stored) => tryData(token, stored, once));
 }
 
 function need(what: string, attempt: () => number): Need {
@@ -148,7 +161,7 @@ function tryAgree(token: Cryptoki, stored: boolean, measure: Measure): number {
   );
 }
 
-function tryData(token: Cryptoki, measure: Measure): number {
+function tryData(token: Cryptoki, stored: boolean, measure: Measure): number {
   const { lib, session } = token;
   return measure(() =>
     destroying(
@@ -156,10 +169,10 @@ function tryData(token: Cryptoki, measure: Measure): number {
       () => [
         lib.C_CreateObject(session, [
           { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
-          { type: pkcs11.CKA_TOKEN, value: false },
+          { type: pkcs11.CKA_TOKEN, value: stored },
           { type: pkcs11.CKA_PRIVATE, value: true },
           { type: pkcs11.CKA_APPLICATION, value: 'sallyport' },
-          { type: pkcs11.CKA_LABEL, value: naming(false).label },
+          { type: pkcs11.CKA_LABEL, value: naming(stored).label },
           { type: pkcs11.CKA_VALUE, value: MESSAGE },
         ]),
       ],

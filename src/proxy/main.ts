@@ -107,15 +107,12 @@ async function start(
     snapshot,
   );
   stopHeads = startHeads(writer, ({ file, link, hash }) => vault.head(file, link, hash));
-  listeners = await listen(
-    worker,
-    await listenerIdentity(settings, snapshot.listenerAuthority, secrets.get('tlsKey')),
-  );
+  listeners = await listen(worker, await listenerIdentity(settings, snapshot, secrets.get('tlsKey')));
 }
 
 async function listenerIdentity(
   { tlsListen }: WorkerSettings,
-  authority: string,
+  { unread, listenerAuthority }: Start['snapshot'],
   key: Buffer | undefined,
 ): Promise<ListenerIdentity | undefined> {
   if (!tlsListen) return undefined;
@@ -126,8 +123,8 @@ async function listenerIdentity(
       key.fill(0);
     }
   }
-  ownIdentity = new OwnIdentity(vault, authority);
-  await ownIdentity.renew();
+  ownIdentity = new OwnIdentity(vault, listenerAuthority);
+  if (unread === null) await ownIdentity.renew(); // else it follows the policy, once that is there
   return ownIdentity;
 }
 

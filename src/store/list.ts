@@ -36,6 +36,8 @@ export interface CredentialEntry {
   readonly agents: readonly string[];
   /** When this version was set. */
   readonly created: string;
+  /** Whether its key is in the HSM, and only its name is sealed; null: a row of an earlier form does not say. */
+  readonly inHsm: boolean | null;
 }
 
 export interface GrantEntry {
@@ -115,6 +117,10 @@ export function listCredentials(rows: PolicyRows): CredentialEntry[] {
         secretFields: current ? readNames(current.secret_fields) : [],
         agents: (granted.get(row.id) ?? []).map((grant) => names.get(grant.agent) ?? grant.agent).sort(order),
         created: current?.created_at ?? row.created_at,
+        inHsm:
+          current && (current.hsm_key !== null || current.first_kek !== null)
+            ? current.hsm_key !== null
+            : null,
       };
     })
     .sort((a, b) => order(a.service, b.service) || order(a.label, b.label));

@@ -11,6 +11,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-authorities': { up: createAuthorities },
   '0004-old-roots': { up: addOldRoots },
   '0005-contents': { up: addContents },
+  '0006-version-history': { up: addVersionHistory },
 };
 
 const COMMON = `
@@ -45,6 +46,17 @@ const STATE = `CREATE TABLE state (
   ) STRICT`;
 const CONTENTS = 'contents TEXT';
 
+const VERSIONS = `CREATE TABLE credential_versions (
+    credential TEXT NOT NULL REFERENCES credentials (id),
+    version INTEGER NOT NULL,
+    secret_fields TEXT NOT NULL,
+    sealed BLOB,
+    dek BLOB,
+    kek TEXT,${COMMON},
+    PRIMARY KEY (credential, version)
+  ) STRICT`;
+const VERSION_HISTORY = ['first_kek TEXT', 'public_fields TEXT', 'destinations BLOB', 'hsm_key TEXT'];
+
 const TABLES = [
   'CREATE UNIQUE INDEX agents_name ON agents (name) WHERE removed_at IS NULL',
   `CREATE TABLE services (
@@ -59,15 +71,6 @@ const TABLES = [
     public_fields TEXT NOT NULL,${COMMON}
   ) STRICT`,
   'CREATE UNIQUE INDEX credentials_label ON credentials (service, label) WHERE removed_at IS NULL',
-  `CREATE TABLE credential_versions (
-    credential TEXT NOT NULL REFERENCES credentials (id),
-    version INTEGER NOT NULL,
-    secret_fields TEXT NOT NULL,
-    sealed BLOB,
-    dek BLOB,
-    kek TEXT,${COMMON},
-    PRIMARY KEY (credential, version)
-  ) STRICT`,
   `CREATE TABLE grants (
     id TEXT NOT NULL PRIMARY KEY,
     agent TEXT NOT NULL REFERENCES agents (id),
@@ -91,12 +94,13 @@ const AUTHORITIES = `CREATE TABLE authorities (
 export const SCHEMA: ReadonlySet<string> = new Set([
   [UNLISTED, ...OLD_ROOT].reduce(withColumn, AGENTS),
   ...TABLES,
+  VERSION_HISTORY.reduce(withColumn, VERSIONS),
   withColumn(STATE, CONTENTS),
   AUTHORITIES,
 ]);
 
 async function createPolicyTables(db: Kysely<unknown>): Promise<void> {
-  for (const statement of [AGENTS, ...TABLES, STATE]) await sql.raw(statement).execute(db);
+  for (const statement of [AGENTS, ...TABLES, VERSIONS, STATE]) await sql.raw(statement).execute(db);
 }
 
 async function addUnlisted(db: Kysely<unknown>): Promise<void> {
@@ -115,7 +119,14 @@ async function addContents(db: Kysely<unknown>): Promise<void> {
   await sql.raw(`ALTER TABLE state ADD COLUMN ${CONTENTS}`).execute(db);
 }
 
-/** How SQLite writes a STRICT table down once the column was added to it. */
+async function addVersionHistory(db: Kysely<unknown>): Promise<void> {
+  for (const column of VERSION_HISTORY)
+    await sql.raw(`ALTER TABLE credential_versions ADD COLUMN ${column}`).execute(db);
+}
+
+/** How SQLite writes a STRICT table down once the column was added to it: after the last one, before what holds for all. */
 function withColumn(table: string, column: string): string {
-  return `${table.slice(0, table.lastIndexOf(')'))}, ${column}) STRICT`;
+  const constraint = table.indexOf(',\n    PRIMARY KEY');
+  const end = constraint < 0 ? table.lastIndexOf(')') : constraint;
+  return `${table.slice(0, end)}, ${column}${table.slice(end)}`;
 }

@@ -75,10 +75,19 @@ export interface CredentialVersionsTable extends Authenticated, Tombstone {
   version: number;
   /** JSON array of names, in the sealed order. */
   secret_fields: string;
-  /** nonce ‖ ciphertext ‖ tag, see src/vault/credentials/envelope.ts; null once shredded, like what follows. */
+  /** nonce ‖ ciphertext ‖ tag, see src/vault/credentials/envelope.ts; null once shredded, like the DEK. */
   sealed: Buffer | null;
   dek: Buffer | null;
+  /** What the DEK is wrapped with; once shredded the newest KEK of then, or null where an earlier version did it. */
   kek: string | null;
+  /** What its first DEK was first wrapped with, also once shredded; null in rows from before this column. */
+  first_kek: string | null;
+  /** JSON object: the public fields that it was sealed with; null in rows from before, whose are the credential's. */
+  public_fields: string | null;
+  /** Digest of the destinations that it is bound to (src/vault/credentials/binding.ts); null as above. */
+  destinations: Buffer | null;
+  /** Label of the key in the HSM that its value refers to; null: none, or (without `first_kek`) not known. */
+  hsm_key: string | null;
 }
 
 export interface GrantsTable extends Authenticated, Tombstone {
@@ -147,7 +156,19 @@ export const COLUMNS: Columns = {
   authorities: ['id', 'certificate', 'key_sealed', 'key_dek', 'key_kek', ...COMMON],
   services: ['id', 'definition', ...COMMON],
   credentials: ['id', 'service', 'label', 'current_version', 'public_fields', ...COMMON],
-  credential_versions: ['credential', 'version', 'secret_fields', 'sealed', 'dek', 'kek', ...COMMON],
+  credential_versions: [
+    'credential',
+    'version',
+    'secret_fields',
+    'sealed',
+    'dek',
+    'kek',
+    'first_kek',
+    'public_fields',
+    'destinations',
+    'hsm_key',
+    ...COMMON,
+  ],
   grants: ['id', 'agent', 'service', 'credential', 'methods', 'paths', ...COMMON],
 };
 
@@ -161,6 +182,7 @@ export const LATER_COLUMNS: { readonly [T in PolicyTable]?: readonly (keyof Sche
     'old_root_key_dek',
     'old_root_key_kek',
   ],
+  credential_versions: ['first_kek', 'public_fields', 'destinations', 'hsm_key'],
 };
 
 /** A row's primary key, as people are shown it. */

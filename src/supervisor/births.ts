@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { JOURNAL, journalPath, READ_ONLY } from './child.ts';
 import type { Birth } from './children.ts';
@@ -7,11 +8,20 @@ import type { ServeOptions } from './options.ts';
 /** What a child is started with, but its channel and who hears of its end. */
 type Provision = Omit<Birth, 'channel' | 'onGone'>;
 
-export function keyholderProvision({ installation, data, pinFile, keyholders }: ServeOptions): Provision {
-  const { ownToken, moduleEnvironment } = installation;
+/** `tryPin`: false where the token has refused what is in the PIN's file. One that is gone is given as an empty one. */
+export function keyholderProvision(
+  { installation, data, pinFile, keyholders }: ServeOptions,
+  tryPin: boolean,
+): Provision {
+  const { ownToken, moduleEnvironment, auditPublicKey, intakePublicKey } = installation;
   return {
-    args: [...tokenArguments(installation), ...(keyholders > 1 ? ['--shared'] : [])],
-    input: { path: pinFile, flags: READ_ONLY },
+    args: [
+      ...tokenArguments(installation),
+      ...['--audit-key', auditPublicKey, '--intake-key', intakePublicKey],
+      ...(keyholders > 1 ? ['--shared'] : []),
+      ...(tryPin ? [] : ['--pin-refused']),
+    ],
+    input: { path: existsSync(pinFile) ? pinFile : '/dev/null', flags: READ_ONLY },
     dataFolder: ownToken ? join(data, 'token') : undefined,
     environment: ownToken ? { SOFTHSM2_CONF: '/proc/self/fd/4/softhsm2.conf' } : moduleEnvironment,
   };

@@ -14,6 +14,8 @@ export const Installation = z.strictObject({
   pinFile: z.string().nullable(),
   /** Where the keys of authorities are made: sealed in the store, or in the HSM. */
   authorityKeys: z.enum(['wrapped', 'hsm']).default('wrapped'),
+  /** Where the newest state of the store is anchored: in a data object of the token or, where it keeps none, in a file. */
+  anchor: z.enum(['token', 'file']).default('token'),
   /** Uncompressed P-256 points, hex. */
   intakePublicKey: z.string(),
   auditPublicKey: z.string(),

@@ -52,27 +52,37 @@ export class Rendezvous {
   join<T>(dial: () => Promise<T>): Promise<{ dialled: T; accepted: net.Socket }> {
     const join = this.#joining.then(async () => {
       const accepting = this.#accept();
-      accepting.catch(() => {}); // where dialling fails first, that is the error to show
-      const dialled = await dial();
-      return { dialled, accepted: await accepting };
+      accepting.socket.catch(() => {}); // where dialling fails first, that is the error to show
+      try {
+        const dialled = await dial();
+        return { dialled, accepted: await accepting.socket };
+      } catch (error) {
+        accepting.end(); // else the next one's socket would be taken for this one's
+        throw error;
+      }
     });
     this.#joining = join.catch(() => {});
     return join;
   }
 
-  /** Resolves with the socket of the next one to dial. */
-  #accept(): Promise<net.Socket> {
-    return new Promise((resolve, reject) => {
-      const take = (socket: net.Socket): void => {
-        clearTimeout(timer);
-        resolve(socket);
-      };
-      const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(take), 1);
-        reject(new SallyportError('channel_timeout', 'A process did not open its channel in time.'));
-      }, ACCEPT_TIMEOUT_MS);
-      this.#waiting.push(take);
-    });
+  /** The socket of the next one to dial; `end` waits for it no longer. */
+  #accept(): { readonly socket: Promise<net.Socket>; end(): void } {
+    const { promise, resolve, reject } = Promise.withResolvers<net.Socket>();
+    const take = (socket: net.Socket): void => {
+      clearTimeout(timer);
+      resolve(socket);
+    };
+    const end = (): void => {
+      clearTimeout(timer);
+      const at = this.#waiting.indexOf(take);
+      if (at >= 0) this.#waiting.splice(at, 1);
+    };
+    const timer = setTimeout(() => {
+      end();
+      reject(new SallyportError('channel_timeout', 'A process did not open its channel in time.'));
+    }, ACCEPT_TIMEOUT_MS);
+    this.#waiting.push(take);
+    return { socket: promise, end };
   }
 
   close(): void {

@@ -8,6 +8,7 @@ import type { Child } from './child.ts';
 import { Children } from './children.ts';
 import type { ChildKind, Isolation } from './isolation/isolation.ts';
 import type { ServeOptions } from './options.ts';
+import { PinWatch } from './pin-watch.ts';
 import { previousJournal } from './previous-journal.ts';
 import type { Rendezvous } from './rendezvous.ts';
 import { withSecrets } from './secret-files.ts';
@@ -29,6 +30,7 @@ export class Supervision {
   readonly #listeners: Listeners;
   readonly #children: Children;
   readonly #ready = new Map<string, () => void>();
+  readonly #pin: PinWatch;
   #vault: Channel | undefined;
   #stopping = false;
   #fail: (error: Error) => void = () => {};
@@ -40,6 +42,7 @@ export class Supervision {
     this.#rendezvous = rendezvous;
     this.#listeners = listeners;
     this.#children = new Children(options.data, isolation, (kind, name) => this.#exited(kind, name));
+    this.#pin = new PinWatch(options.pinFile, () => this.#pinChanged());
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject;
     });
@@ -54,6 +57,7 @@ export class Supervision {
     const slots = Array.from({ length: this.#options.workers }, (_, index) => index + 1);
     await Promise.all(slots.map((slot) => this.#startWorker(vault, slot)));
     await vault.request({ type: 'open' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
+    await vault.request({ type: 'served' } satisfies ToVault, [], () => undefined, VAULT_START_TIMEOUT_MS);
     await this.#startMoreKeyholders(vault);
     this.#children.settled();
   }
@@ -100,9 +104,12 @@ export class Supervision {
     const name = this.#children.name(`keyholder-${slot}`);
     const accepted = await this.#dialled(vault, 'keyholder', name, null);
     await this.#children.start('keyholder', name, {
-      ...keyholderProvision(this.#options),
+      ...keyholderProvision(this.#options, this.#pin.give(name)),
       channel: accepted,
-      onGone: (lived) => this.#again(vault, lived, () => this.#startKeyholder(vault, slot)),
+      onGone: (lived) => {
+        this.#pin.forget(name);
+        this.#again(vault, lived, () => this.#startKeyholder(vault, slot));
+      },
     });
   }
 
@@ -150,6 +157,7 @@ export class Supervision {
     setTimeout(() => {
       if (this.#stopping || vault !== this.#vault || vault.closed) return;
       start().catch((error: unknown) => {
+        if (vault.closed) return; // another vault starts its own
         report(
           `a process could not be started again: ${error instanceof Error ? error.message : String(error)}`,
         );
@@ -160,7 +168,8 @@ export class Supervision {
 
   /**
    * The vault died: its keyholder ends with its channel, its workers go on with what is hot for 5 seconds at most. A
-   * new vault takes changes only once those workers are gone, since it has no way to tell them of a revocation.
+   * new vault takes changes only once those workers are gone, since it has no way to tell them of a revocation. It is
+   * not waited for the HSM: without it the new workers refuse everything, and the API says why.
    */
   #vaultGone(gone: Channel): void {
     if (this.#stopping || gone !== this.#vault) return;
@@ -195,6 +204,13 @@ export class Supervision {
     this.#vault.event({ type: 'exit', name } satisfies ToVault);
   }
 
+  /** Keyholders that were given another PIN file than the one that is there now end, and others are started with it. */
+  #pinChanged(): void {
+    if (this.#stopping) return;
+    report('the PIN file has changed: keyholders are started again with it');
+    for (const name of this.#pin.outdated()) this.#children.named(name)?.signal('SIGKILL');
+  }
+
   async #retire(children: readonly Child[]): Promise<void> {
     for (const child of children) child.signal('SIGTERM');
     const timer = setTimeout(() => {
@@ -208,6 +224,10 @@ export class Supervision {
     if (message.type === 'worker-ready') {
       this.#ready.get(message.name)?.();
       this.#ready.delete(message.name);
+      return { header: {} };
+    }
+    if (message.type === 'pin-problem') {
+      this.#pin.problem(message.name, message.refused);
       return { header: {} };
     }
     if (message.type === 'exchanger') {

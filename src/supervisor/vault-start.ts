@@ -39,6 +39,7 @@ export function vaultStart(
     keyholders: options.keyholders,
     previousJournal,
     authorityKeys: options.installation.authorityKeys,
+    anchorFile: options.installation.anchor === 'file' ? join(isolation.vaultFolder, 'anchor') : null,
     isolation: isolation.name,
     worker: {
       listen: proxy,

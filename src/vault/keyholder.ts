@@ -6,9 +6,10 @@ import {
   RotateReply,
   WrapReply,
 } from '../channel/messages/keyholder.ts';
+import { type ErrorCode, SallyportError } from '../errors.ts';
 import { AuthorityKeys } from './authorities/authority-keys.ts';
 import { copyOf } from './keyholders/copy.ts';
-import { malformed, unavailable } from './keyholders/keyholder.ts';
+import { type HsmWatch, malformed, unavailable } from './keyholders/keyholder.ts';
 import { Keyholders } from './keyholders/keyholders.ts';
 import type { HsmStatus } from './keyholders/status.ts';
 import { MAKING_DEADLINE_MS } from './keyholders/verbs.ts';
@@ -25,6 +26,8 @@ export interface BoundKey {
   readonly aad: Buffer;
 }
 
+const UNWATCHED: HsmWatch = { lost: () => {}, well: () => {}, ended: () => {} };
+
 /**
  * The HSM as the vault sees it: typed verbs over the channels to the keyholders of the moment. While there is none every
  * verb throws hsm_unavailable at once.
@@ -37,8 +40,8 @@ export class KeyholderClient {
   readonly #unwrapping = new Map<string, Set<Promise<Buffer>>>();
 
   /** `kill`: ends the named keyholder, which hangs. `shared`: there are several, see Keyholders. */
-  constructor(kill: (name: string, reason: string) => void, shared = false) {
-    this.#keyholders = new Keyholders(kill, shared);
+  constructor(kill: (name: string, reason: string) => void, shared = false, watch: HsmWatch = UNWATCHED) {
+    this.#keyholders = new Keyholders({ kill, ...watch }, shared);
     this.authorities = new AuthorityKeys(this.#keyholders);
   }
 
@@ -66,6 +69,11 @@ export class KeyholderClient {
     return this.#keyholders.problem;
   }
 
+  /** The code of that problem; `hsm_unavailable` where there is none. */
+  get problemCode(): ErrorCode {
+    return this.#keyholders.problemCode;
+  }
+
   /** What `status` says of the HSM. Never throws. */
   status(): Promise<HsmStatus> {
     return this.#keyholders.status();
@@ -79,6 +87,17 @@ export class KeyholderClient {
   /** Asks what the HSM is anew; every keyholder looks. Throws hsm_unavailable. */
   refresh(): Promise<KeyholderInfo> {
     return this.#keyholders.refresh();
+  }
+
+  /** Labels of the keys that the token holds now; undefined where it cannot be asked. */
+  async heldKeys(): Promise<ReadonlySet<string> | undefined> {
+    try {
+      const { keys } = await this.refresh();
+      return new Set(keys.map(({ label }) => label));
+    } catch (error) {
+      if (error instanceof SallyportError && error.code.startsWith('hsm_')) return undefined;
+      throw error;
+    }
   }
 
   /** Makes the KEK after `from`; where there is one already, answers that. Throws hsm_unavailable, hsm_key_missing. */

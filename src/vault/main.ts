@@ -32,6 +32,7 @@ const channel = Channel.fromDescriptor(CHANNEL_DESCRIPTOR, async (header, parts)
     vault = await Vault.open(message, version(), journal, supervisor, secrets);
   } else if (message.type === 'connect') await started().connect(message.kind, message.name, message.journal);
   else if (message.type === 'keyholder') await started().keyholderOpened();
+  else if (message.type === 'served') await started().policyServed();
   else if (message.type === 'exit') vault?.gone(message.name);
   else if (message.type === 'open') await started().listen();
   else void end();

@@ -16,8 +16,13 @@ import { destroyKeysOf, destroyUnreferenced } from './credentials/hsm-keys.ts';
 import { Asking } from './exchange/asking.ts';
 import { Exchangers } from './exchange/exchangers.ts';
 import { AccessTokens, keyOf } from './exchange/tokens.ts';
+import { FileAnchor } from './integrity/anchor-file.ts';
+import { TokenAnchor } from './integrity/anchor-place.ts';
 import { IntegrityGuard } from './integrity/guard.ts';
 import { KeyholderClient } from './keyholder.ts';
+import { HsmAlarms } from './keyholders/alarms.ts';
+import { ofPin } from './keyholders/keyholder.ts';
+import { describeMissing, knownMissing } from './lifecycle/missing-keks.ts';
 import { Loading } from './policy/loading.ts';
 import { Policy } from './policy/policy.ts';
 import type { SupervisorClient } from './supervisor.ts';
@@ -52,15 +57,30 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
   const publish = async (): Promise<void> => {
     await fleet.publish();
     const { state } = policy;
-    issuers.keepOnly(new Set(state.agents().map((agent) => agent.id)));
+    issuers.keepOnly(compiler.hostsByAgent);
     tokens.keepOnly(new Set(state.credentials().map((each) => keyOf(each.id, each.current_version))));
   };
+  const alarms = new HsmAlarms(({ state, keyholder, what }) => {
+    process.stderr.write(`sallyport: ${what}\n`);
+    complaints.attempt(ledger.record('alarm', 'hsm', state, { keyholder, what }));
+  });
   const keyholder = new KeyholderClient(
     (name, reason) => complaints.attempt(kill(name, reason)),
     start.keyholders > 1,
+    {
+      lost: (name, error) => {
+        alarms.lost(name, error);
+        if (ofPin(error)) supervisor.pinProblem(name, error.code === 'hsm_pin_wrong');
+        setImmediate(() => complaints.attempt(fleet.startClosed())); // once all know what the problem is
+      },
+      well: (name) => alarms.well(name),
+      ended: (name) => alarms.ended(name),
+    },
   );
-  const policy = new Policy(store, keyholder);
-  const ledger = new Ledger(journal, keyholder);
+  const anchorPlace =
+    start.anchorFile === null ? new TokenAnchor(keyholder) : new FileAnchor(start.anchorFile, keyholder);
+  const policy = new Policy(store, keyholder, anchorPlace);
+  const ledger = new Ledger(journal, keyholder, start.previousJournal);
   const compiler = new SnapshotCompiler(policy, sessions);
   const rootKeys = new RootKeys(keyholder, start.authorityKeys);
   const issuers = new Issuers(rootKeys);
@@ -107,11 +127,16 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
     keyholder,
     guard,
     complaints,
-    loaded: () => {
-      // Not before: a start that fails writes nothing.
-      const { previousJournal: previous } = start;
-      if (previous) complaints.attempt(ledger.head(previous.file, previous));
+    loaded: async () => {
+      complaints.attempt(ledger.begin()); // not before: a start that fails writes nothing
       fleet.startEarly();
+      await fleet.publish().catch((error: unknown) => complaints.report(error));
+      const missing = knownMissing(policy.state, keyholder);
+      for (const { kek, rows } of missing) {
+        const named = rows.map(({ table, id }) => `${table}/${id}`).join(' ');
+        complaints.attempt(ledger.record('alarm', 'hsm.kek-missing', kek, { rows: named }));
+      }
+      if (missing.length > 0) complaints.report(describeMissing(missing));
     },
     inTurn: async () => {
       const { state } = policy;
@@ -123,7 +148,7 @@ export function assemble({ start, version, store, journal, supervisor, secrets }
   const { keepVersions } = start;
   const given = { start, version, keepVersions, store, supervisor };
   const held = { keyholder, policy, ledger, compiler, sessions, rootKeys, proxyRoots, fleet, guard, changes };
-  return { ...given, ...held, exchangers, desk, loading, complaints };
+  return { ...given, ...held, exchangers, desk, loading, complaints, alarms };
 }
 
 /** What of the workers' settings holds for whoever asks token endpoints. */

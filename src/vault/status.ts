@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { VaultStart } from '../channel/messages/supervisor.ts';
 import type { KeyholderClient } from './keyholder.ts';
+import { knownMissing } from './lifecycle/missing-keks.ts';
 import type { Policy } from './policy/policy.ts';
 import type { SupervisorClient } from './supervisor.ts';
 import type { Fleet } from './workers/fleet.ts';
@@ -27,10 +28,17 @@ export async function vaultStatus(parts: StatusParts) {
     proxyTls: worker.tlsListen && url('https', worker.tlsListen),
     processes: await parts.supervisor.processes(),
     hsm: await parts.keyholder.status(),
-    integrity: { state: failures.length === 0 ? 'ok' : 'integrity_failed', failures },
+    missingKeks: parts.policy.loaded ? knownMissing(parts.policy.state, parts.keyholder) : [],
+    integrity: { state: integrityState(parts.policy), failures },
     workers: parts.fleet.status(),
     revision: parts.compiler.revision,
   };
+}
+
+/** `unread`: nothing is known of the policy yet, so nothing is served by it. */
+function integrityState({ loaded, failures }: Policy): 'ok' | 'integrity_failed' | 'unread' {
+  if (!loaded) return 'unread';
+  return failures.length === 0 ? 'ok' : 'integrity_failed';
 }
 
 function url(scheme: 'http' | 'https', { host, port }: { host: string; port: number }): string {

@@ -37,6 +37,11 @@ export class SupervisorClient {
     return this.#channel.request(message, [], (header) => ExchangerReply.parse(header).name, START_MS);
   }
 
+  /** The PIN that the keyholder `name` was given cannot be used; `refused`: the token has said so. */
+  pinProblem(name: string, refused: boolean): void {
+    this.#channel.event({ type: 'pin-problem', name, refused } satisfies FromVault);
+  }
+
   workerReady(name: string): void {
     this.#channel.event({ type: 'worker-ready', name } satisfies FromVault);
   }

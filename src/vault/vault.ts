@@ -6,6 +6,7 @@ import { openWritable } from '../store/open.ts';
 import { listen } from './api/listen.ts';
 import { checkGivenCertificate } from './authorities/given-certificate.ts';
 import { assemble, type Given, type Parts } from './parts.ts';
+import { Readiness } from './readiness.ts';
 import { vaultStatus } from './status.ts';
 import type { SupervisorClient } from './supervisor.ts';
 
@@ -76,6 +77,11 @@ export class Vault {
     return this.#parts.keyholder.opened();
   }
 
+  /** Resolves once the policy is authenticated, and in force in every worker that is there. */
+  policyServed(): Promise<void> {
+    return this.#parts.loading.done;
+  }
+
   /** The process of that name is gone. */
   gone(name: string): void {
     this.#parts.fleet.remove(name);
@@ -86,12 +92,15 @@ export class Vault {
   async listen(): Promise<void> {
     if (this.#servers.length > 0) return;
     const status = () => vaultStatus(this.#parts);
-    this.#servers = await listen({ ...this.#parts, status }, this.#parts.start);
+    const readiness = new Readiness(this.#parts);
+    this.#servers = await listen({ ...this.#parts, readiness, status }, this.#parts.start);
+    this.#parts.alarms.open();
   }
 
   /** Ends in order: no more changes, workers finish, the journal is signed, the store closed. */
   async drain(withinMs = DRAIN_MS): Promise<void> {
-    const { fleet, ledger, complaints, store } = this.#parts;
+    const { fleet, ledger, complaints, store, alarms } = this.#parts;
+    alarms.end();
     for (const timer of this.#timers) clearInterval(timer);
     await Promise.all(this.#servers.map((server) => server.close()));
     await fleet.drain(withinMs);

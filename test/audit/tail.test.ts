@@ -4,7 +4,7 @@ import t from 'tap';
 import type { JournalWriter } from '../../src/audit/journal.ts';
 import type { AuditedRequest } from '../../src/audit/outcomes.ts';
 import type { OutcomeRecord } from '../../src/audit/record.ts';
-import { type TailOptions, tailRequests } from '../../src/audit/tail.ts';
+import { type TailOptions, tailEverything, tailRequests } from '../../src/audit/tail.ts';
 import { JournalFolder, requestRecord, writeBatch, writeHead } from './folder.ts';
 
 const at = (ms: number): string => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
@@ -60,6 +60,25 @@ t.test('all requests of all workers come in the order of their times, and only r
     paths(await collect(folder)),
     Array.from({ length: 100 }, (_, k) => `/${k}`.padEnd(10, 'x')),
   );
+});
+
+t.test("everything is that, and the vault's own records between, in the order of their times", async (t) => {
+  const folder = new JournalFolder();
+  t.teardown(() => folder.remove());
+  const vault = folder.open('vault-1', new Date(at(0)));
+  const worker = folder.open('worker-1-1', new Date(at(0)));
+  const own = { type: 'admin', time: at(2), action: 'hsm.retire', subject: 'kek', detail: {} } as const;
+  // The first waits for its outcome, which comes after the vault's record: it stays the first.
+  await writeBatch(worker, requestRecord(1, { time: at(1), path: '/1', decision: 'injected' }));
+  await writeBatch(vault, own);
+  await writeHead(vault, worker);
+  await writeBatch(worker, outcome(1, { time: at(3) }), requestRecord(2, { time: at(4), path: '/2' }));
+  const onDamage = () => t.fail('a damaged line');
+  const entries = [];
+  for await (const entry of tailEverything(folder.path, { onDamage })) entries.push(entry);
+  t.match(entries, [{ path: '/1', status: 200 }, own, { path: '/2' }]);
+  t.equal(entries.length, 3, 'no head and no checkpoint');
+  t.same(paths(await collect(folder)), ['/1', '/2']);
 });
 
 t.test('the last n are the end of all, however far back in the files they reach', async (t) => {

@@ -1,8 +1,9 @@
+import { join } from 'node:path';
 import t from 'tap';
-import { startSallyport } from '../support/sallyport.ts';
+import { cli, startSallyport } from '../support/sallyport.ts';
 
 t.setTimeout(180_000);
-const sallyport = await startSallyport({ flags: ['--workers', '1'] });
+let sallyport = await startSallyport({ flags: ['--workers', '1'] });
 t.teardown(() => sallyport.remove());
 await sallyport.cli(['agent', 'add', 'bot']);
 
@@ -16,8 +17,8 @@ t.test('the KEK is rotated with its progress shown, and the old one retired', as
     .map((line) => JSON.parse(line));
   const kek = 'sallyport-kek-2';
   t.same(steps, [
-    { kek, done: 0, total: 2 },
-    { kek, done: 2, total: 2 },
+    { kek, made: true, done: 0, total: 2 },
+    { kek, made: true, done: 2, total: 2 },
   ]);
   t.equal(stderr, '');
   t.match((await sallyport.cli(['hsm', 'retire', old])).stdout, /^sallyport-kek-1 is destroyed\.\n$/);
@@ -31,3 +32,24 @@ t.test('the KEK is rotated with its progress shown, and the old one retired', as
   t.equal(again.stdout, '2 data keys are rewrapped with sallyport-kek-3.\n');
   t.match(again.stderr, /^\[\.{30}\] 0 of 2\n\[#{30}\] 2 of 2\n/);
 });
+
+t.test(
+  'after a restore what is behind is brought to the newest KEK, and that none was made is said',
+  async (t) => {
+    const backup = join(sallyport.data, '..', 'behind.backup');
+    await sallyport.cli(['backup', 'create', backup]);
+    await sallyport.cli(['hsm', 'rotate']);
+    await sallyport.stop();
+    await sallyport.cli(['backup', 'restore', backup]);
+    sallyport = await sallyport.restart();
+    const { stderr: refused } = await cli(['--data', sallyport.data, 'integrity', 'accept']);
+    const [, digest = ''] = /--digest ([0-9a-f]{64})/.exec(refused) ?? [];
+    await sallyport.cli(['integrity', 'accept', '--yes', '--digest', digest]);
+    const behind = await sallyport.cli(['hsm', 'rotate']);
+    t.equal(behind.stdout, '2 data keys are rewrapped with sallyport-kek-4.\n');
+    t.match(behind.stderr, /\nNo new KEK was made: [^\n]+Call it again for a new one\.\n$/);
+    const { stdout, stderr } = await sallyport.cli(['hsm', 'rotate']);
+    t.equal(stdout, '2 data keys are rewrapped with sallyport-kek-5.\n');
+    t.notMatch(stderr, 'No new KEK');
+  },
+);

@@ -61,10 +61,15 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   t.match(await check(), { code: 0, stdout: /ECDH +sealed .*encrypted to a pair of the token/s });
   shim.control('hide 0x251', 'hide 0x1050', 'hide 0x9');
   t.match(await check(), { code: 1, stdout: /cannot be used: it lacks HMAC-SHA-256, ECDH\./ });
-  shim.control('fail C_CreateObject 0x70', NO_RSA);
+  shim.control('emulate no-data-objects', NO_RSA);
+  t.match(await check(...tried), {
+    code: 0,
+    stdout: /private data objects +file +- +the token answered CKR_ATTR.*anchored in a file beside it/s,
+  });
+  shim.control('emulate no-data-objects', NO_RSA, 'hide 0x251');
   t.match(await check(...tried), {
     code: 1,
-    stdout: /private data objects +fails +- +the token answered CKR_MECH/,
+    stdout: /private data objects +fails .*it lacks private data objects/s,
   });
   shim.control('empty slots');
   t.match(await check(), { code: 1, stdout: /It shows no token/ });
@@ -80,7 +85,7 @@ t.test('check tries a token, explains its choice, and leaves nothing in it', asy
   t.match(await check('--pin-file', wrong), { code: 1, stderr: /\[invalid_argument\]/ });
   t.match(await check('--pkcs11-token', 'none'), { code: 1, stderr: /\[hsm_token_missing\]/ });
   shim.control('abort C_GetMechanismList');
-  t.match(await check(), { code: 1, stderr: /crashed[^\n]+\[hsm_unavailable\]/ });
+  t.match(await check(), { code: 1, stderr: /library crashed \(SIG[A-Z]+\): [^\n]+\[hsm_unavailable\]/ });
 });
 
 t.test(
@@ -175,3 +180,27 @@ t.test(
     await again.stop();
   },
 );
+
+t.test('a token without data objects is used all the same: the anchor goes to a file', async (t) => {
+  const objectless = makeShim();
+  t.teardown(() => objectless.remove());
+  objectless.control('emulate no-data-objects');
+  const sallyport = await startSallyport({ initFlags: ['--pkcs11-module', objectless.module] });
+  t.teardown(sallyport.remove);
+  const anchor = join(sallyport.data, 'vault', 'anchor');
+  await sallyport.cli(['agent', 'add', 'bot']);
+  t.equal(statSync(anchor).mode & 0o777, 0o600);
+  const older = readFileSync(join(sallyport.data, 'vault', 'sallyport.db'));
+  await sallyport.cli(['agent', 'add', 'other']);
+  t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
+  await sallyport.stop();
+  for (const end of ['-wal', '-shm'])
+    rmSync(join(sallyport.data, 'vault', `sallyport.db${end}`), { force: true });
+  writeFileSync(join(sallyport.data, 'vault', 'sallyport.db'), older);
+  const again = await sallyport.restart();
+  t.teardown(again.stop);
+  t.match(
+    await again.failure(['integrity', 'check']),
+    /is an older one|is not the one that the anchor names|no record/,
+  );
+});

@@ -1,12 +1,15 @@
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import t from 'tap';
-import { cli, startSallyport } from '../support/sallyport.ts';
+import { z } from 'zod';
+import { BIN, cli, startSallyport } from '../support/sallyport.ts';
 
 t.setTimeout(180_000);
 const ACME =
   '{"id":"acme","hosts":[{"pattern":"api.acme.example"}],"auth":{"inject":[{"in":"header","name":"Authorization","value":"Bearer {token}"}]},"fields":[{"key":"token"}]}';
+const Failures = z.object({ failures: z.array(z.unknown()) });
 let sallyport = await startSallyport({ flags: ['--workers', '1'] });
 t.teardown(() => sallyport.remove());
 const database = join(sallyport.data, 'vault', 'sallyport.db');
@@ -50,6 +53,31 @@ t.test('each row that fails is named', async (t) => {
   db.close();
   t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
 });
+
+t.test(
+  'an answer of any length reaches a reader that takes its time; text names the first few',
+  async (t) => {
+    const db = new SQLite(database);
+    db.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+    INSERT INTO services (id, definition, created_at, removed_at, generation, mac)
+    SELECT 'forged-' || i, '{}', '', NULL, 1, zeroblob(32) FROM n`);
+    const slowly = `"$0" "$1" --data "$2" --json integrity check | { sleep 1; cat; }`;
+    const { stdout } = spawnSync('sh', ['-c', slowly, process.execPath, BIN, sallyport.data], {
+      encoding: 'utf8',
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    t.ok(stdout.length > 200_000, `${stdout.length} characters`);
+    t.equal(Failures.parse(JSON.parse(stdout)).failures.length, 3001, 'and the state as a whole');
+    const status = (await sallyport.cli(['status'])).stdout;
+    t.match(
+      status,
+      /^integrity +integrity_failed; services forged-1: [^\n]+; and 2997 more: see "sallyport integrity check"$/m,
+    );
+    db.exec("DELETE FROM services WHERE id LIKE 'forged-%'");
+    db.close();
+    t.match(await sallyport.json(['integrity', 'check']), { state: 'ok' });
+  },
+);
 
 t.test('an older database put back on purpose is accepted by its digest, and by nothing else', async (t) => {
   await sallyport.stop();

@@ -48,6 +48,27 @@ for (const [what, revoke, after] of [
   });
 }
 
+t.test('what the next tunnel shows is confined to the grants of the moment', async (t) => {
+  const other = await scene.addAgent('confined');
+  await scene.setCredential('bearer', 'value', { agents: ['confined'] });
+  /** Whether the chain that a new tunnel to bearer.test shows may be used for that name: the constraints hold it as it is. */
+  const allows = async (name: string): Promise<boolean> => {
+    const tunnel = await AgentTunnel.open(proxy, other, 'bearer.test');
+    const { issuerCertificate } = tunnel.socket.getPeerCertificate(true);
+    tunnel.close();
+    return issuerCertificate.raw.includes(name);
+  };
+  const kept = await AgentTunnel.open(proxy, other, 'bearer.test');
+  t.same([await allows('bearer.test'), await allows('keyed.test')], [true, false]);
+  await scene.setCredential('keyed', 'value', { agents: ['confined'] });
+  // More of them than workers, each of which had a certificate at hand.
+  for (let i = 0; i < 6; i++) t.ok(await allows('keyed.test'), 'with the very next tunnel');
+  await sallyport.cli(['grant', 'remove', 'confined', 'keyed']);
+  for (let i = 0; i < 6; i++) t.notOk(await allows('keyed.test'));
+  t.equal((await kept.request('/kept')).status, 200, 'tunnels that are open go on');
+  kept.close();
+});
+
 t.test('an agent that gets another token, or is removed, is cut off', async (t) => {
   const other = await scene.addAgent('other');
   await scene.setCredential('bearer', 'value', { agents: ['other'] });

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  cpSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -32,6 +33,8 @@ t.teardown(() => first.remove());
 const { data, pinFile } = first;
 await first.json(['agent', 'add', 'bot']);
 await first.cli(['credential', 'set', 'openai', '--agent', 'bot'], { stdin: 'sk-secret' });
+const other = join(folder, 'other');
+t.equal((await cli(['init', '--data', other])).code, 0);
 const settings = join(data, 'sallyport.json');
 const written = readFileSync(settings, 'utf8');
 
@@ -54,6 +57,11 @@ function moved(path: string): () => void {
 function likeBefore(path: string): void {
   const { uid, gid } = lstatSync(`${path}.away`);
   chownSync(path, uid, gid);
+}
+
+function belongsTo(path: string, { uid, gid }: { uid: number; gid: number }): void {
+  for (const name of ['', ...readdirSync(path, { recursive: true, encoding: 'utf8' })])
+    chownSync(join(path, name), uid, gid);
 }
 
 function emptied(path: string): () => void {
@@ -115,6 +123,19 @@ const FAILURES: Failure[] = [
     what: 'a token of another name',
     prepare: () => rewritten(written.replace(/"pkcs11Token": "[^"]*"/, '"pkcs11Token": "another"')),
     code: 'hsm_token_missing',
+  },
+  {
+    what: 'the token of another installation, which carries its label and has a PIN of its own',
+    prepare: () => {
+      const undo = moved(join(data, 'token', 'tokens'));
+      cpSync(join(other, 'token', 'tokens'), join(data, 'token', 'tokens'), { recursive: true });
+      belongsTo(join(data, 'token', 'tokens'), lstatSync(join(data, 'token')));
+      return () => {
+        rmSync(join(data, 'token', 'tokens'), { recursive: true });
+        undo();
+      };
+    },
+    code: 'hsm_token_wrong',
   },
   { what: 'no folder for the token', prepare: () => moved(join(data, 'token')), code: 'data_folder_unsafe' },
   { what: 'no database', prepare: () => moved(database), code: 'store_unavailable' },

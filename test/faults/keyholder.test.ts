@@ -35,7 +35,7 @@ for (const { fault, provoke, ask = 'unwrap', sees, health, logins, mend, recover
     const until = Date.now() + BY_ITSELF_MS;
     let code = await stage.code('unwrap');
     while (recovers === 'by itself' && code !== undefined && Date.now() < until) {
-      t.equal(code, 'hsm_unavailable', 'until it has recovered');
+      t.ok(code === 'hsm_unavailable' || code === sees, 'until it has recovered');
       await sleep(20);
       code = await stage.code('unwrap');
     }

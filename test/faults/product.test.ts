@@ -51,7 +51,21 @@ const FAULTS: readonly Fault[] = [
     answeredWithinMs: 1_000,
     status: /HSM is lost/,
     mend: (product) => product.moveToken(false),
-    backWithinMs: 6_000,
+    backWithinMs: 5_000,
+  },
+  {
+    fault: 'the token’s folder is moved away, and `status` is the first to see it',
+    provoke: async (product) => {
+      product.moveToken(true);
+      const { hsm } = await product.status();
+      if (hsm.state !== 'unavailable' || hsm.health?.state !== 'failing')
+        throw new Error(`status and health do not agree: ${JSON.stringify(hsm)}`);
+      await sleep(1_500);
+    },
+    answeredWithinMs: 1_000,
+    status: /HSM is lost/,
+    mend: (product) => product.moveToken(false),
+    backWithinMs: 5_000,
   },
   {
     fault: 'the module aborts',
@@ -99,10 +113,7 @@ const FAULTS: readonly Fault[] = [
     answeredWithinMs: 1_000,
     status: /CKR_PIN_INCORRECT/,
     logins: 1,
-    mend: async (product) => {
-      product.writePin(pin);
-      await product.killKeyholder(); // what a restart of serve does as well
-    },
+    mend: (product) => product.writePin(pin),
     backWithinMs: 10_000,
   },
 ];
@@ -119,6 +130,7 @@ for (const [index, each] of FAULTS.entries()) {
     t.equal((await hot.request('/')).status, 200);
     product.shim.calls();
     const printed = sallyport.stderr().length;
+    const journalled = product.alarms().length;
     const requests = repeat(20, async () => {
       const { status } = await hot.request('/hot');
       return status === 200 ? undefined : `${status}`;
@@ -150,6 +162,20 @@ for (const [index, each] of FAULTS.entries()) {
       async () => (await product.status()).hsm.state === 'ok',
     );
     t.equal(problemOf(await cold.request(`/cold-${index}`)), '200', 'the same request, once it is back');
+    const log = sallyport.stderr().slice(printed);
+    t.match(
+      log,
+      /^sallyport: keyholder-1-\d+ (cannot use its HSM: .+|ended, and another is started in its place)$/m,
+    );
+    await until('the log says that it is over', 2_000, () =>
+      /^sallyport: keyholder-1-\d+ can use its HSM again, after \d+ s$/m.test(
+        sallyport.stderr().slice(printed),
+      ),
+    );
+    t.ok(log.split('\n').length <= 8, `${log.split('\n').length} lines, whatever was tried again and again`);
+    const alarms = product.alarms().slice(journalled);
+    t.match(alarms[0]?.subject, /^(hsm_unavailable|keyholder_ended)$/, 'the journal says so too');
+    t.equal(alarms.at(-1)?.subject, 'ok');
     const carried = upstream.received.filter(({ path }) => path === `/cold-${index}`);
     t.same(
       carried.map((request) => valuesOf(request, 'authorization')),

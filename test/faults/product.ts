@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -8,10 +8,19 @@ import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
 import { type Scene, startScene } from '../support/scene.ts';
 
 const Status = z.object({
-  hsm: z.object({ state: z.string(), error: z.string().optional() }),
+  hsm: z.object({
+    state: z.string(),
+    error: z.string().optional(),
+    health: z.object({ state: z.string(), error: z.string().nullable() }).optional(),
+  }),
   processes: z.array(z.object({ kind: z.string(), name: z.string(), pid: z.number() })),
 });
 export type Status = z.infer<typeof Status>;
+
+const Alarm = z.object({
+  subject: z.string(),
+  detail: z.object({ keyholder: z.string(), what: z.string() }),
+});
 
 const service = (id: string) => ({
   id,
@@ -71,10 +80,26 @@ export class Product {
     return Status.parse(await this.control.call('GET', '/v1/status'));
   }
 
-  /** Ends the keyholder of the moment, as a crash does; waits for one where another is being started. */
-  async killKeyholder(): Promise<void> {
+  /** What the vault's journals say of the HSM, oldest first. */
+  alarms() {
+    const folder = join(this.scene.sallyport.data, 'journal');
+    const lines = readdirSync(folder)
+      .filter((name) => name.includes('-vault-'))
+      .sort()
+      .flatMap((name) => readFileSync(join(folder, name), 'utf8').trim().split('\n'));
+    return lines
+      .filter((line) => line.startsWith('{"type":"alarm"') && line.includes('"action":"hsm"'))
+      .map((line) => Alarm.parse(JSON.parse(line)));
+  }
+
+  killKeyholder(): Promise<void> {
+    return this.kill('keyholder');
+  }
+
+  /** Ends the one of that kind, as a crash does; waits for one where another is being started. */
+  async kill(of: 'keyholder' | 'vault'): Promise<void> {
     for (let tries = 0; tries < 100; tries++) {
-      const found = (await this.status()).processes.find(({ kind }) => kind === 'keyholder');
+      const found = (await this.status()).processes.find(({ kind }) => kind === of);
       // Never a pid that is none: -1 would be everybody.
       if (found && found.pid > 1) {
         process.kill(found.pid, 'SIGKILL');
@@ -82,7 +107,7 @@ export class Product {
       }
       await delay(50);
     }
-    throw new Error('no keyholder was started');
+    throw new Error(`no ${of} was started`);
   }
 
   moveToken(away: boolean): void {

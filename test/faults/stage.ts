@@ -1,11 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { KeyholderHealth, type KeyholderRequest } from '../../src/channel/messages/keyholder.ts';
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import {
+  KeyholderHealth,
+  KeyholderInfo,
+  type KeyholderRequest,
+} from '../../src/channel/messages/keyholder.ts';
 import { type ErrorCode, SallyportError } from '../../src/errors.ts';
 import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
 import {
   makeSoftHsm,
+  makeToken,
   type RunningKeyholder,
   runProvision,
   type SoftHsm,
@@ -18,6 +23,8 @@ const DEADLINE_MS = 10_000;
 /** A verb asked as the vault asks it, with parts that it takes. */
 export type Asked =
   | 'unwrap'
+  /** With a KEK that the token does not hold. */
+  | 'unwrap retired'
   | 'wrap'
   | 'mac'
   | 'sign'
@@ -32,17 +39,19 @@ export class Stage {
   readonly shim: Shim;
   readonly hsm: SoftHsm;
   readonly #backup: string;
+  readonly #own: readonly string[];
   readonly #dek = randomBytes(32);
   readonly #anchor = randomBytes(100);
   #wrapped: Buffer = Buffer.alloc(0);
   #mac: Buffer = Buffer.alloc(0);
   keyholder: RunningKeyholder;
 
-  private constructor(shim: Shim, hsm: SoftHsm, keyholder: RunningKeyholder) {
+  private constructor(shim: Shim, hsm: SoftHsm, keyholder: RunningKeyholder, own: readonly string[]) {
     this.shim = shim;
     this.hsm = hsm;
     this.#backup = join(hsm.folder, 'backup');
     this.keyholder = keyholder;
+    this.#own = own;
   }
 
   static async open(profile = 'aes-gcm'): Promise<Stage> {
@@ -50,7 +59,9 @@ export class Stage {
     const hsm = { ...makeSoftHsm('faults'), module: shim.module };
     const { status, output } = runProvision(hsm, { args: ['--create', '--profile', profile] });
     if (status !== 0) throw new Error(JSON.stringify(output));
-    const stage = new Stage(shim, hsm, await startKeyholder(hsm));
+    const { auditPublicKey, intakePublicKey } = KeyholderInfo.parse(output);
+    const own = ['--audit-key', auditPublicKey, '--intake-key', intakePublicKey];
+    const stage = new Stage(shim, hsm, await startKeyholder(hsm, { args: own }), own);
     stage.#wrapped = await stage.#bytes({ verb: 'wrap' }, [stage.#dek, AAD]);
     stage.#mac = await stage.#bytes({ verb: 'mac' }, [AAD]);
     await stage.ask({ verb: 'anchor.write' }, [stage.#anchor]);
@@ -91,6 +102,16 @@ export class Stage {
     cpSync(this.#backup, this.hsm.tokens, { recursive: true });
   }
 
+  /** Moves the files of all that is in the token away, or back; the token itself stays. */
+  moveObjects(away: boolean): void {
+    const aside = join(this.hsm.folder, 'objects');
+    mkdirSync(aside, { recursive: true });
+    const [from, to] = away ? [dirname(this.tokenFile()), aside] : [aside, dirname(this.tokenFile())];
+    for (const name of readdirSync(from)) {
+      if (name.endsWith('.object') && name !== 'token.object') renameSync(join(from, name), join(to, name));
+    }
+  }
+
   /** The token's own file among those of its objects. */
   tokenFile(): string {
     const name = readdirSync(this.hsm.tokens, { encoding: 'utf8', recursive: true }).find((file) =>
@@ -98,6 +119,14 @@ export class Stage {
     );
     if (name === undefined) throw new Error('the token has no file of its own');
     return join(this.hsm.tokens, name);
+  }
+
+  /** Puts another token of the same label, with keys and a PIN of its own, in the place of this one. */
+  exchangeToken(): void {
+    const { hsm } = makeToken(this.hsm.label);
+    renameSync(this.hsm.tokens, `${this.hsm.tokens}.gone`);
+    cpSync(hsm.tokens, this.hsm.tokens, { recursive: true });
+    hsm.remove();
   }
 
   writePin(content: string): void {
@@ -108,7 +137,7 @@ export class Stage {
   async restart(): Promise<void> {
     this.keyholder.process.kill('SIGKILL');
     await this.keyholder.stop();
-    this.keyholder = await startKeyholder(this.hsm);
+    this.keyholder = await startKeyholder(this.hsm, { args: this.#own });
   }
 
   async close(): Promise<void> {
@@ -144,6 +173,8 @@ export class Stage {
     switch (verb) {
       case 'unwrap':
         return [{ verb, kek: 'sallyport-kek-1' }, [this.#wrapped, AAD]];
+      case 'unwrap retired':
+        return [{ verb: 'unwrap', kek: 'sallyport-kek-9' }, [this.#wrapped, AAD]];
       case 'wrap':
         return [{ verb }, [this.#dek, AAD]];
       case 'mac':

@@ -1,4 +1,4 @@
-import { renameSync, truncateSync } from 'node:fs';
+import { renameSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { Asked, Stage } from './stage.ts';
@@ -208,6 +208,50 @@ export const FAULTS: readonly Fault[] = [
     mend: ({ hsm }) => renameSync(`${hsm.tokens}.gone`, hsm.tokens),
     recovers: 'by itself',
   },
+  ...(['info', 'anchor.read', 'unwrap retired', 'rotate'] as const).map(
+    (ask): Fault => ({
+      fault: `the token’s folder is moved away, and ${ask} finds nothing where keys were`,
+      provoke: ({ hsm }) => renameSync(hsm.tokens, `${hsm.tokens}.gone`),
+      ask,
+      sees: 'hsm_unavailable',
+      health: FAILING,
+      mend: ({ hsm }) => renameSync(`${hsm.tokens}.gone`, hsm.tokens),
+      recovers: 'by itself',
+    }),
+  ),
+  ...(['info', 'wrap', 'mac'] as const).map(
+    (ask): Fault => ({
+      fault: `another token of the same label stands in its place when ${ask} is asked: its PIN is not tried`,
+      provoke: (stage) => stage.exchangeToken(),
+      ask,
+      sees: 'hsm_unavailable',
+      health: { state: 'failing', error: /not the one of this data folder/ },
+      logins: 0,
+      mend: ({ hsm }) => {
+        rmSync(hsm.tokens, { recursive: true });
+        renameSync(`${hsm.tokens}.gone`, hsm.tokens);
+      },
+      recovers: 'by itself',
+    }),
+  ),
+  {
+    fault: 'the token is there, and empty',
+    provoke: (stage) => stage.moveObjects(true),
+    ask: 'info',
+    sees: 'hsm_unavailable',
+    health: { state: 'failing', error: /HSM is lost.*holds no key/ },
+    mend: (stage) => stage.moveObjects(false),
+    recovers: 'by itself',
+  },
+  {
+    fault: 'a KEK is asked for that is not in the token, which is well: nothing is opened again',
+    provoke: [],
+    ask: 'unwrap retired',
+    sees: 'hsm_key_missing',
+    health: HEALTHY,
+    logins: 0,
+    recovers: 'at once',
+  },
   {
     fault: 'the token’s file is empty after a power cut, until the backup is put back',
     provoke: (stage) => {
@@ -225,7 +269,7 @@ export const FAULTS: readonly Fault[] = [
       stage.writePin('');
       stage.shim.control(LOST);
     },
-    sees: 'hsm_unavailable',
+    sees: 'hsm_pin_missing',
     health: { state: 'failing', error: /PIN file is empty/ },
     logins: 0,
     mend: (stage) => stage.writePin(stage.hsm.pin),

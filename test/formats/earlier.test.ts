@@ -3,14 +3,17 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { decodeHead } from '../../src/backup/format.ts';
 import { openToken, PIN_ENTRY } from '../../src/backup/seal-token.ts';
 import { decodeFields } from '../../src/sealing/fields.ts';
 import { openWritable } from '../../src/store/open.ts';
+import { listVersions } from '../../src/store/versions.ts';
 import { storedRoot } from '../../src/vault/authorities/proxy-row.ts';
 import { RootKeys } from '../../src/vault/authorities/root-keys.ts';
-import { openVersion } from '../../src/vault/credentials/versions.ts';
+import { destinationsOf } from '../../src/vault/credentials/binding.ts';
+import { openVersion, pinned } from '../../src/vault/credentials/versions.ts';
+import { TokenAnchor } from '../../src/vault/integrity/anchor-place.ts';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { Policy } from '../../src/vault/policy/policy.ts';
 import { makeSoftHsm, type SoftHsm, startKeyholder } from '../support/softhsm.ts';
@@ -33,7 +36,7 @@ for (const fixture of fixtures) {
     try {
       const client = new KeyholderClient(() => {});
       await client.connect('keyholder', keyholder.channel);
-      const policy = new Policy(store, client);
+      const policy = new Policy(store, client, new TokenAnchor(client));
       await policy.load();
       t.same(policy.failures, []);
       t.same((await opened(policy, client)).sort(), VALUES);
@@ -50,9 +53,11 @@ for (const fixture of fixtures) {
         );
       }
       t.equal(policy.state.authorities().length, 1);
+      checkShredded(t, policy, fixture);
+      await pinVersions(t, policy, client);
       await policy.commit([{ table: 'agents', row: { ...agent, name: 'renamed' } }]);
       await policy.anchor();
-      const again = new Policy(store, client);
+      const again = new Policy(store, client, new TokenAnchor(client));
       await again.load();
       t.same(again.failures, []);
       t.equal(again.state.agents()[0]?.name, 'renamed');
@@ -62,6 +67,41 @@ for (const fixture of fixtures) {
       await keyholder.stop();
     }
   });
+}
+
+/** Rows that were shredded before KEKs were noted say that they do not know. */
+function checkShredded(t: Test, policy: Policy, fixture: string): void {
+  const held = new Set<string>();
+  const versions = listVersions(policy.state.rows(), { service: 'acme', label: 'default' }, held);
+  const noted = fixture >= '0006' && {
+    keys: ['sallyport-kek-1', 'sallyport-kek-2'],
+    left: [],
+    complete: true,
+  };
+  t.match(
+    versions.map(({ shredding }) => shredding),
+    [null, null, noted || { keys: null, left: null, complete: null }],
+  );
+}
+
+/** Earlier versions of any form open after their service has got other hosts, once their rows say what they were sealed for. */
+async function pinVersions(t: Test, policy: Policy, client: KeyholderClient): Promise<void> {
+  const { state } = policy;
+  const service = state.service('acme');
+  const credential = state.credentialsOf('acme').find(({ label }) => label === 'default');
+  if (!service || !credential) throw new Error('the credential is missing');
+  const [, earlier] = state.heldVersions(credential);
+  if (!earlier) throw new Error('the earlier version is missing');
+  await policy.commit(pinned(service, credential, [earlier]));
+  const row = state.version(credential.id, earlier.version);
+  if (!row) throw new Error('the earlier version is gone');
+  const other = { ...service, definition: service.definition.replace('api.acme.example', 'evil.example') };
+  const fields = decodeFields(await openVersion(client, other, credential, row));
+  t.same(
+    fields.map(({ value }) => String(value)),
+    ['second value'],
+  );
+  t.notOk(destinationsOf(other, credential.public_fields).equals(row.destinations ?? Buffer.alloc(0)));
 }
 
 /** Takes a backup apart: its database and its token, the PIN beside it. */

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import t from 'tap';
-import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { Provisioned } from '../../src/channel/messages/keyholder.ts';
 import { createToken } from '../../src/keyholder/create-token.ts';
 import { PROFILES, profileNamed } from '../../src/keyholder/profiles/registry.ts';
 import { loadModule, type OpenToken, openToken } from '../../src/keyholder/token.ts';
@@ -126,7 +126,8 @@ t.test('a token is provisioned, used and used again in each profile', async (t) 
       });
       own.control(...directives);
       const { output } = runProvision(made, { args: ['--create', ...args] });
-      const info = KeyholderInfo.parse(output);
+      const { anchor, ...info } = Provisioned.parse(output);
+      t.equal(anchor, 'token');
       t.equal(info.profile, profile);
       t.equal(info.keys[0]?.id, `${Buffer.of(profileNamed(profile).format, 1).toString('hex')}`);
       for (const key of info.keys) t.match(key, { extractable: false, sensitive: true }, key.label);
@@ -156,7 +157,7 @@ t.test('a profile that is forced and cannot work makes nothing', async (t) => {
 t.test('a KEK says who may unwrap with it', async (t) => {
   const made = makeSoftHsm('record');
   t.teardown(() => made.remove());
-  const info = KeyholderInfo.parse(runProvision(made).output);
+  const info = Provisioned.parse(runProvision(made).output);
   const keyholder = await startKeyholder(made);
   const wrapped = await bytesOf(keyholder, { verb: 'wrap' }, [Buffer.alloc(32), Buffer.alloc(0)]);
   for (let format = 0; format < 12; format++) {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { Provisioned } from '../../src/channel/messages/keyholder.ts';
 import { countInMemory } from '../support/process-memory.ts';
 import { makeSoftHsm, runProvision, startKeyholder } from '../support/softhsm.ts';
 import { ask, bytesOf } from './ask.ts';
@@ -11,7 +11,7 @@ const aad = Buffer.from('aad');
 for (const profile of ['aes-kwp', 'ecdh-hpke', 'rsa-oaep-sha1']) {
   t.test(`${profile}: no copy of a DEK is left after wrapping, unwrapping and refusing it`, async (t) => {
     const hsm = makeSoftHsm('memory');
-    const info = KeyholderInfo.parse(runProvision(hsm, { args: ['--create', '--profile', profile] }).output);
+    const info = Provisioned.parse(runProvision(hsm, { args: ['--create', '--profile', profile] }).output);
     t.equal(info.profile, profile);
     const keyholder = await startKeyholder(hsm);
     t.teardown(async () => {

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type pkcs11 from 'pkcs11js';
 import t from 'tap';
-import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { Provisioned } from '../../src/channel/messages/keyholder.ts';
 import { readAnchor, writeAnchor } from '../../src/keyholder/anchor.ts';
 import { createToken } from '../../src/keyholder/create-token.ts';
 import { generateHmacKey } from '../../src/keyholder/generate.ts';
@@ -36,7 +36,7 @@ t.test('the token and its keys are made once, and never over existing ones', asy
   t.teardown(() => hsm.remove());
   const { status, output } = runProvision(hsm);
   t.equal(status, 0);
-  const { keys } = KeyholderInfo.parse(output);
+  const { keys } = Provisioned.parse(output);
   t.equal(keys.length, 4);
   const before = contents(hsm);
   t.match(runProvision(hsm), { status: 1, output: { error: { code: 'already_exists' } } }, 'the token');

@@ -76,7 +76,7 @@ t.test('a PIN changed to a wrong one meanwhile is tried once', async (t) => {
   t.equal(await codeOf(ask(keyholder, { verb: 'mac' }, [aad])), 'hsm_unavailable');
   renameSync(`${hsm.tokens}.gone`, hsm.tokens);
   await sleep(200);
-  t.equal(await codeOf(ask(keyholder, { verb: 'mac' }, [aad])), 'hsm_unavailable', 'no PIN, no login');
+  t.equal(await codeOf(ask(keyholder, { verb: 'mac' }, [aad])), 'hsm_pin_missing', 'no PIN, no login');
   writeFileSync(hsm.pinFile, 'x'.repeat(32));
   const deadline = performance.now() + 10_000;
   while ((await codeOf(ask(keyholder, { verb: 'mac' }, [aad]))) !== 'hsm_pin_wrong') {

@@ -1,6 +1,6 @@
 import { createECDH, randomBytes, verify } from 'node:crypto';
 import t from 'tap';
-import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { KeyholderInfo, Provisioned } from '../../src/channel/messages/keyholder.ts';
 import { publicKeyOf } from '../../src/keyholder/point.ts';
 import { makeShim } from '../support/pkcs11-shim.ts';
 import { makeSoftHsm, runProvision, startKeyholder } from '../support/softhsm.ts';
@@ -36,7 +36,7 @@ for (const [what, directives, sealed, profile] of TOKENS) {
     const shim = makeShim();
     const hsm = { ...makeSoftHsm('sealed'), module: shim.module };
     shim.control(...directives);
-    const info = KeyholderInfo.parse(runProvision(hsm).output);
+    const info = Provisioned.parse(runProvision(hsm).output);
     let keyholder = await startKeyholder(hsm);
     t.teardown(async () => {
       await keyholder.stop();
@@ -98,7 +98,7 @@ t.test('a token that fails for a moment is not taken for one that cannot hold a 
     t.match(output, { error: { code: 'hsm_unavailable' } }, directive);
   }
   shim.control();
-  const { keys, profile } = KeyholderInfo.parse(runProvision(hsm, { args: [] }).output);
+  const { keys, profile } = Provisioned.parse(runProvision(hsm, { args: [] }).output);
   t.equal(profile, 'aes-gcm');
   t.equal(keys.length, 4, 'none is sealed, nothing was left');
 });

@@ -68,6 +68,10 @@ const version = {
   sealed: bytes,
   dek: bytes,
   kek: 'kek-1',
+  first_kek: 'kek-1',
+  public_fields: '{}',
+  destinations: bytes,
+  hsm_key: null,
 };
 const grant = {
   ...common,

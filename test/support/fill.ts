@@ -5,6 +5,7 @@ import { openReadOnly, openWritable, type Store } from '../../src/store/open.ts'
 import type { PolicyRow } from '../../src/store/schema.ts';
 import { newId, UNSIGNED } from '../../src/vault/changes.ts';
 import { openVersion, sealVersion } from '../../src/vault/credentials/versions.ts';
+import { TokenAnchor } from '../../src/vault/integrity/anchor-place.ts';
 import { KeyholderClient } from '../../src/vault/keyholder.ts';
 import { wrappings } from '../../src/vault/lifecycle/wrapping.ts';
 import { Policy } from '../../src/vault/policy/policy.ts';
@@ -67,7 +68,7 @@ async function withPolicy<T>(
   });
   try {
     await client.connect('keyholder', keyholder.channel);
-    const policy = new Policy(store, client);
+    const policy = new Policy(store, client, new TokenAnchor(client));
     await policy.load();
     return await work(policy, client);
   } finally {

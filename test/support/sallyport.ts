@@ -58,7 +58,7 @@ export interface Sallyport {
   readonly ended: Promise<number | null>;
   /** What serve has written to standard error so far. */
   stderr(): string;
-  /** Runs another command on this data folder; where it fails, throws with its standard error. */
+  /** Runs another command on this data folder; where it fails (a bad status is an answer), throws with its standard error. */
   cli(args: readonly string[], options?: CliOptions): Promise<CliResult>;
   /** Like `cli`, with `--json`; answers the parsed document. */
   json(args: readonly string[], options?: CliOptions): Promise<unknown>;
@@ -112,6 +112,8 @@ export async function serveFolder(
 }
 
 const ATTEMPTS = 3;
+/** `status` answers with it where something is wrong. */
+const NOT_WELL = 2;
 
 /** A port that was free when serve chose it may be a connection's own by the time that it listens: then once more. */
 async function serve(
@@ -151,7 +153,8 @@ async function serveOnce(
   const run = async (args: readonly string[], more: CliOptions = {}): Promise<CliResult> => {
     const env = { ...given.env, ...more.env };
     const result = await cli(['--data', data, ...args], { ...given, ...more, env });
-    if (result.code !== 0) throw new Error(`sallyport ${args.join(' ')}: ${result.stderr}`);
+    const told = result.code === 0 || (args.includes('status') && result.code === NOT_WELL);
+    if (!told) throw new Error(`sallyport ${args.join(' ')}: ${result.stderr}`);
     return result;
   };
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {

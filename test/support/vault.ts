@@ -108,6 +108,7 @@ export class TestVault {
       names = [] as string[],
       authorityKeys = 'wrapped' as 'wrapped' | 'hsm',
       worker = {} as Partial<WorkerSettings>,
+      anchorFile = null as string | null,
       /** How many days later than now the vault is to believe it is. */
       daysAhead = 0,
     } = {},
@@ -146,6 +147,7 @@ export class TestVault {
     });
     await vault.tell({
       type: 'start',
+      anchorFile,
       rendezvous: '/proc/self/fd/4/rendezvous.sock',
       control: '/proc/self/fd/4/control.sock',
       database: '/proc/self/fd/4/sallyport.db',

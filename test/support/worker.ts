@@ -154,6 +154,7 @@ export class TestWorker {
     const snapshot: Snapshot = {
       revision: 1,
       integrity: null,
+      unread: null,
       listenerAuthority: 'proxy',
       agents: [
         { id: 'agent-1', name: 'bot', tokens: [hash], unlisted: 'deny', authority: '1', integrity: null },

@@ -80,4 +80,20 @@ t.test('a retirement whose keyholder died with the KEK is done when it is asked 
   t.match(await retire(1), { status: 200, body: { retired: 'sallyport-kek-1' } });
   t.match(await retire(3), { body: { code: 'hsm_key_missing' } }, 'there never was such a one');
   t.match(await retire(2), { body: { code: 'invalid_argument' } });
+  const noted = vault
+    .journal()
+    .filter(({ action }) => /^hsm\.retir/.test(action))
+    .map(({ type, action, subject, detail }) =>
+      `${type} ${action} ${subject.at(-1)} ${detail.code ?? ''}`.trim(),
+    );
+  t.same(noted, [
+    'admin hsm.retiring 1',
+    'refusal hsm.retire 1 hsm_unavailable',
+    'admin hsm.retiring 1',
+    'refusal hsm.retire 1 hsm_unavailable',
+    'admin hsm.retiring 1',
+    'admin hsm.retire 1',
+    'admin hsm.retiring 3',
+    'refusal hsm.retire 3 hsm_key_missing',
+  ]);
 });

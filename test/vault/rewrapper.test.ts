@@ -14,14 +14,16 @@ t.teardown(async () => {
 const client = new KeyholderClient(() => {});
 await client.connect('keyholder', keyholder.channel);
 const COMMON = { created_at: '', removed_at: null, generation: 1, mac: Buffer.alloc(0), secret_fields: '[]' };
+const UNSAID = { first_kek: null, public_fields: null, destinations: null, hsm_key: null };
 
 /** A version whose DEK is full of its number. */
 async function wrapping(version: number): Promise<Wrapping> {
   const aad = Buffer.from(`version ${version}`);
   const { wrapped: dek, kek } = await client.wrap(Buffer.alloc(32, version), aad);
-  const row = { ...COMMON, credential: 'crd_1', version, sealed: Buffer.alloc(0), dek, kek };
+  const row = { ...COMMON, ...UNSAID, credential: 'crd_1', version, sealed: Buffer.alloc(0), dek, kek };
   return {
     entry: { table: 'credential_versions', row },
+    which: 'newest',
     kek,
     dek,
     binding: () => aad,

@@ -4,9 +4,9 @@ import { z } from 'zod';
 const Judgement = z.strictObject({
   /**
    * `works`: tried and timed. `listed`: not tried, but the token lists it. `fails`: tried. `missing`: not listed.
-   * `sealed`: the token cannot hold this key as a key: it would be encrypted to the token and used in the keyholder.
+   * `file`: the token cannot hold it, and a file under its MAC does. `sealed`: the token cannot hold this key as a key: it would be encrypted to the token and used in the keyholder.
    */
-  verdict: z.enum(['works', 'listed', 'fails', 'missing', 'sealed']),
+  verdict: z.enum(['works', 'listed', 'fails', 'missing', 'sealed', 'file']),
   /** Why it fails, is missing or sealed; empty otherwise. */
   reason: z.string(),
 });

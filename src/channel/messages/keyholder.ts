@@ -109,6 +109,13 @@ export const KeyholderInfo = z.strictObject({
 });
 export type KeyholderInfo = z.infer<typeof KeyholderInfo>;
 
+/** What making the keys in a token has shown. */
+export const Provisioned = KeyholderInfo.extend({
+  /** Where the vault is to anchor the newest state. */
+  anchor: z.enum(['token', 'file']),
+});
+export type Provisioned = z.infer<typeof Provisioned>;
+
 export const WrapReply = z.strictObject({ kek: z.string() });
 export type WrapReply = z.infer<typeof WrapReply>;
 

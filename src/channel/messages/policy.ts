@@ -92,6 +92,11 @@ export type SnapshotAgent = z.infer<typeof SnapshotAgent>;
 /** All that a worker knows of the policy: no secret in it. Replaced whole; `revision` only grows. */
 export const Snapshot = z.strictObject({
   revision: z.number().int(),
+  /**
+   * Set while the policy has not been authenticated: the code of what keeps the HSM from it. Everything is refused with
+   * `hsm_unavailable`.
+   */
+  unread: z.string().nullable(),
   /** Set where the whole state failed authentication: everything is refused with `integrity_failed`. */
   integrity: z.string().nullable(),
   /** Names what the TLS listener's own certificate comes from: one made before it changed is not shown any more. */

@@ -22,12 +22,14 @@ export const VaultStart = z.strictObject({
   keyholders: z.number().int().min(1),
   /** Where the keys of new authorities are: see src/vault/authorities/root-keys.ts. */
   authorityKeys: z.enum(['wrapped', 'hsm']),
+  /** Where the newest state is anchored; null: on the token. */
+  anchorFile: z.string().nullable(),
   /** How serve was told to isolate, for `status`. */
   isolation: z.string(),
 });
 
 /**
- * supervisor → vault. `start`, `connect` and `keyholder` are requests. For `connect` the vault dials the rendezvous once; the
+ * supervisor → vault. `start`, `connect`, `keyholder`, `open` and `served` are requests. For `connect` the vault dials the rendezvous once; the
  * supervisor hands the accepted socket, unread, to the child that it starts as descriptor 3.
  */
 export const ToVault = z.discriminatedUnion('type', [
@@ -42,6 +44,8 @@ export const ToVault = z.discriminatedUnion('type', [
   }),
   /** Answered once the keyholder connected last has its token, keys and login; fails with what it lacks. */
   z.strictObject({ type: z.literal('keyholder') }),
+  /** Answered once the policy is authenticated, and in force in every worker. */
+  z.strictObject({ type: z.literal('served') }),
   /** A child is gone. */
   z.strictObject({ type: z.literal('exit'), name: z.string() }),
   /** Every worker of an earlier vault is gone: changes of policy may be answered from now on. */
@@ -59,14 +63,16 @@ export const ProcessStatus = z.strictObject({
 });
 export type ProcessStatus = z.infer<typeof ProcessStatus>;
 
-/** vault → supervisor. `kill`, `exchanger` and `processes` are requests; `worker-ready`, `alarm` events. */
+/** vault → supervisor. `kill`, `exchanger` and `processes` are requests; `worker-ready`, `pin-problem` events. */
 export const FromVault = z.discriminatedUnion('type', [
   /** Kill -9 the named child and start another in its place; answered once it is gone. */
   z.strictObject({ type: z.literal('kill'), name: z.string(), reason: z.string() }),
   z.strictObject({ type: z.literal('processes') }),
   /** Start an exchanger, for one exchange. Answered (ExchangerReply) once it is started, and connected by `connect`. */
   z.strictObject({ type: z.literal('exchanger') }),
-  /** The worker listens and has its policy. */
+  /** The named keyholder's PIN is missing, or (`refused`) the token did not take it. */
+  z.strictObject({ type: z.literal('pin-problem'), name: z.string(), refused: z.boolean() }),
+  /** The worker listens and has its policy, or refuses everything until there is one. */
   z.strictObject({ type: z.literal('worker-ready'), name: z.string() }),
 ]);
 export type FromVault = z.infer<typeof FromVault>;

@@ -76,7 +76,7 @@ async function pass(approach: Approach, passage: Passage, { established, rest }:
 /** Throws unless a rule of the agent names that host and port. */
 function requireDestination(policy: PolicyTable, agent: PolicyAgent, { host, port }: Authority): Destination {
   const refused = ({ code, message }: Refusal): SallyportError => new SallyportError(code, message);
-  if (policy.integrity !== null) throw refused(refuseIntegrity('The stored policy'));
+  if (policy.closed !== null) throw refused(policy.closed);
   if (agent.integrity !== null) throw refused(refuseIntegrity("This agent's registration"));
   const found = policy.destination(agent.id, host, port);
   if (typeof found === 'string') throw refused(refuseDestination(agent.name, host, port, found));

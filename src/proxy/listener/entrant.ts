@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SallyportError } from '../../errors.ts';
 import { authenticate } from '../policy/authenticate.ts';
 import type { PolicyAgent, PolicyTable } from '../policy/match.ts';
-import { refuseIntegrity } from '../policy/refusal.ts';
 import type { Worker } from '../worker.ts';
 import type { Identity } from './proxy-credentials.ts';
 
@@ -11,11 +10,12 @@ export interface Entrant extends Identity {
   readonly agent: PolicyAgent;
 }
 
-/** The agent that somebody says to be; undefined where the token is not its. Throws integrity_failed. */
+/** The agent that somebody says to be; undefined where the token is not its. Throws integrity_failed, hsm_unavailable. */
 export function identify(policy: PolicyTable, { name, token }: Identity): PolicyAgent | undefined {
-  if (policy.integrity === null) return authenticate(policy, name, token);
-  // What a changed policy says of tokens is worth no more than the rest: nobody is told that theirs is wrong.
-  const { code, message } = refuseIntegrity('The stored policy');
+  if (policy.closed === null) return authenticate(policy, name, token);
+  // What a changed policy says of tokens is worth no more than the rest, and one that was not read says nothing: nobody is
+  // told that theirs is wrong.
+  const { code, message } = policy.closed;
   throw new SallyportError(code, message);
 }
 

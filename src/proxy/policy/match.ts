@@ -9,6 +9,7 @@ import {
   refusePlain,
   refuseRequest,
   refuseTie,
+  refuseUnread,
 } from './refusal.ts';
 
 export type { Destination, Refusal };
@@ -62,7 +63,8 @@ interface Hosts {
  */
 export class PolicyTable {
   readonly revision: number;
-  readonly integrity: string | null;
+  /** Why everything is refused, whoever asks: the policy is not known yet, or was changed by somebody else. */
+  readonly closed: Refusal | null;
   /** Token hashes of an agent that does not exist: authenticating it costs what any other costs. */
   readonly strangerHashes: readonly Buffer[];
   readonly #byName = new Map<string, PolicyAgent>();
@@ -73,7 +75,7 @@ export class PolicyTable {
   /** `pathIsUnambiguous`: whether every reader of the path would see the same segments in it. */
   constructor(snapshot: Snapshot, pathIsUnambiguous: (path: string) => boolean) {
     this.revision = snapshot.revision;
-    this.integrity = snapshot.integrity;
+    this.closed = closedBy(snapshot);
     this.#pathIsUnambiguous = pathIsUnambiguous;
     const slots = snapshot.agents.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
     this.strangerHashes = fill([], slots);
@@ -126,7 +128,7 @@ export class PolicyTable {
   /** Whether the agent may reach the host without a credential: no rule of its names it, at whatever port. */
   passes(agentId: string, host: string, port: number): boolean {
     const agent = this.#byId.get(agentId);
-    if (this.integrity !== null || agent?.integrity !== null) return false;
+    if (this.closed !== null || agent?.integrity !== null) return false;
     return agent.unlisted === 'tunnel' && this.destination(agentId, host, port) === 'none';
   }
 
@@ -149,7 +151,7 @@ export class PolicyTable {
    * credentials is refused, as is an ambiguous path wherever a rule for the host depends on it.
    */
   match(agentId: string, host: string, port: number, method: string, path: string): Rule | Refusal {
-    if (this.integrity !== null) return refuseIntegrity('The stored policy');
+    if (this.closed !== null) return this.closed;
     const agent = this.#byId.get(agentId);
     if (agent && agent.integrity !== null) return refuseIntegrity("This agent's registration");
     const destinations = this.#destinations(agentId, host, port);
@@ -219,6 +221,11 @@ function patternsOf(host: string, wildcards: boolean): string[] {
     patterns.push(`**${suffix}`);
   }
   return patterns;
+}
+
+function closedBy({ unread, integrity }: Snapshot): Refusal | null {
+  if (unread !== null) return refuseUnread(unread);
+  return integrity === null ? null : refuseIntegrity('The stored policy');
 }
 
 function fill(hashes: Buffer[], slots: number): Buffer[] {

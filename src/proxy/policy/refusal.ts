@@ -64,6 +64,14 @@ export function refuseTie(host: string): Refusal {
   };
 }
 
+/** For everybody, before it is known who they are: so `why` is a code and no more. */
+export function refuseUnread(why: string): Refusal {
+  return {
+    code: 'hsm_unavailable',
+    message: `The vault has just been started and cannot use its HSM yet (${why}), so nothing was sent; no key is at fault, do not rotate any: try again soon, and where it lasts ask the owner to run "sallyport status".`,
+  };
+}
+
 /** `what`: the policy, the agent, or the rule whose stored rows failed authentication. */
 export function refuseIntegrity(what: string): Refusal {
   return {

@@ -71,7 +71,7 @@ export function controlApi(parts: ControlParts): FastifyInstance {
   integrityRoutes(app, parts.integrity);
   backupRoutes(app, parts.backups);
   rotationRoutes(app, parts.rotation);
-  versionRoutes(app, parts.rows, parts.versions);
+  versionRoutes(app, parts.versions);
   return app;
 }
 
@@ -151,10 +151,7 @@ function policyRoutes(
     return bornKeys.create(input, type);
   });
   app.get('/v1/credentials/:id/key', (request) => bornKeys.publicKey(ById.parse(request.params).id));
-  app.delete('/v1/credentials/:id', async (request) => {
-    await credentials.remove(ById.parse(request.params).id);
-    return {};
-  });
+  app.delete('/v1/credentials/:id', (request) => credentials.remove(ById.parse(request.params).id));
   app.get('/v1/grants', () => listGrants(rows()));
   app.put('/v1/grants', (request) => {
     const { agent, service, label, methods, paths } = NewGrant.parse(request.body);

@@ -19,6 +19,7 @@ import { IntegrityDesk } from '../lifecycle/integrity.ts';
 import { Rotation } from '../lifecycle/rotation.ts';
 import { CredentialVersions } from '../lifecycle/versions.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Readiness } from '../readiness.ts';
 import { Services } from '../services/services.ts';
 import { controlApi } from './control.ts';
 import { publicApi } from './public.ts';
@@ -36,6 +37,7 @@ export interface Administered {
   readonly rootKeys: RootKeys;
   readonly proxyRoots: ProxyRoots;
   readonly guard: IntegrityGuard;
+  readonly readiness: Readiness;
   status(): Promise<unknown>;
 }
 
@@ -56,6 +58,7 @@ export async function listen(
     rootKeys,
     proxyRoots,
     guard,
+    readiness,
     status,
   }: Administered,
   at: { readonly control: string; readonly api: { readonly host: string; readonly port: number } },
@@ -70,13 +73,13 @@ export async function listen(
     services: new Services(changes, keyholder),
     credentials: new Credentials(changes, keyholder, drafts),
     bornKeys: new BornKeys(changes, keyholder, drafts),
-    versions: new CredentialVersions(changes, keyholder, keepVersions),
+    versions: new CredentialVersions(policy, changes, keyholder, keepVersions),
     grants: new Grants(changes),
-    integrity: new IntegrityDesk(policy, changes, ledger, guard),
+    integrity: new IntegrityDesk(policy, changes, ledger, guard, keyholder),
     rotation: new Rotation(policy, changes, keyholder, ledger),
     backups: new Backups(store, policy, changes, ledger, keyholder, version),
   });
-  const api = publicApi(version);
+  const api = publicApi(version, readiness);
   await listenOn(api, at.api);
   rmSync(at.control, { force: true }); // an earlier vault's: the supervisor runs one at a time
   await listenOn(control, { path: at.control });

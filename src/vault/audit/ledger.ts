@@ -4,6 +4,9 @@ import type { VaultRecord } from '../../audit/record.ts';
 import { timestamp } from '../../audit/timestamp.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 
+/** Where a journal ends. */
+type JournalEnd = Head & { readonly file: string };
+
 /** What a worker makes us write down is cut to this: it could be hostile. */
 const TEXT_MAX = 300;
 
@@ -12,10 +15,26 @@ export class Ledger {
   readonly #journal: JournalWriter;
   readonly #keyholder: KeyholderClient;
   #checkpointed: number | undefined;
+  /** Where the journal of the vault before this one ends, until that is written down. */
+  #previous: JournalEnd | null;
 
-  constructor(journal: JournalWriter, keyholder: KeyholderClient) {
+  constructor(journal: JournalWriter, keyholder: KeyholderClient, previous: JournalEnd | null) {
     this.#journal = journal;
     this.#keyholder = keyholder;
+    this.#previous = previous;
+  }
+
+  /** Writes down where the last journal ends, before anything else; nothing where that is done. Rejects with journal_unavailable. */
+  async begin(): Promise<void> {
+    this.#start();
+    await this.#journal.flushed();
+  }
+
+  #start(): void {
+    if (!this.#previous) return;
+    const { file, link, hash } = this.#previous;
+    this.#previous = null;
+    this.#journal.append({ type: 'head', time: timestamp(), file, link, hash });
   }
 
   /** Writes a record; resolves once it is in the file. Rejects with journal_unavailable. */
@@ -28,12 +47,14 @@ export class Ledger {
     const short: VaultRecord['detail'] = {};
     for (const [key, value] of Object.entries(detail))
       short[key] = typeof value === 'string' ? cut(value) : value;
+    this.#start();
     this.#journal.append({ type, time: timestamp(), action, subject: cut(subject), detail: short });
     await this.#journal.flushed();
   }
 
   /** Writes down the newest link of another journal. Resolves once it is in the file. */
   async head(file: string, { link, hash }: Head): Promise<void> {
+    this.#start();
     this.#journal.append({ type: 'head', time: timestamp(), file, link, hash });
     await this.#journal.flushed();
   }

@@ -2,7 +2,8 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { DERIVED } from '../../catalog/derived.ts';
 import { placeholders } from '../../catalog/template.ts';
-import type { CredentialsTable, ServicesTable } from '../../store/schema.ts';
+import { readNames } from '../../store/columns.ts';
+import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 
 /** What of a definition decides where a credential goes. Read from the row as it is, not through the parser: its defaults may change. */
 const Destinations = z.object({
@@ -21,8 +22,30 @@ export function credentialBinding(
   version: number,
   secretFields: readonly string[],
 ): Buffer {
+  const destinations = destinationsOf(service, credential.public_fields);
+  return encodeCredentialBinding(service.id, credential.id, version, secretFields, destinations);
+}
+
+/**
+ * The binding of a stored version. An earlier one is bound to the destinations that it was sealed for, which are in its
+ * row, whatever became of the service and the public fields; the current one to those of now, whatever its row says.
+ */
+export function versionBinding(
+  service: ServicesTable,
+  credential: CredentialsTable,
+  version: CredentialVersionsTable,
+): Buffer {
+  const names = readNames(version.secret_fields);
+  const { destinations } = version;
+  if (destinations === null || version.version === credential.current_version)
+    return credentialBinding(service, credential, version.version, names);
+  return encodeCredentialBinding(service.id, credential.id, version.version, names, destinations);
+}
+
+/** Digest (32 bytes) of all in a definition and the public fields (JSON) that decides where a credential goes. */
+export function destinationsOf(service: Pick<ServicesTable, 'definition'>, fields: string): Buffer {
   const { hosts, auth, plain_http } = Destinations.parse(JSON.parse(service.definition));
-  const publicFields: unknown = JSON.parse(credential.public_fields);
+  const publicFields: unknown = JSON.parse(fields);
   // Where a token is made of it, the credential goes to the token endpoint.
   const exchanged = usesToken(auth.inject) ? { oauth2: auth.oauth2 ?? null } : {};
   const allowed = {
@@ -32,14 +55,23 @@ export function credentialBinding(
     ...(plain_http === true && { plain_http }),
     ...exchanged,
   };
-  const destinations = hash('sha256', canonicalJson(allowed), 'buffer');
+  return hash('sha256', canonicalJson(allowed), 'buffer');
+}
+
+function encodeCredentialBinding(
+  service: string,
+  credential: string,
+  version: number,
+  secretFields: readonly string[],
+  destinations: Buffer,
+): Buffer {
   return encodeBinding([
     'sallyport credential v1',
     'default', // the tenant
-    credential.id,
+    credential,
     String(version),
     JSON.stringify(secretFields),
-    service.id,
+    service,
     destinations,
   ]);
 }

@@ -1,17 +1,12 @@
+import { catalogServices } from '../../catalog/catalog.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { requireService } from '../services/services.ts';
 import { type CredentialDrafts, type CredentialSet, type CredentialTerms, nextKey } from './draft.ts';
-import {
-  currentKey,
-  keyReference,
-  keyTypeFor,
-  type PublicHalf,
-  publicHalf,
-  signingExchange,
-} from './hsm-keys.ts';
+import { currentKey, keyTypeFor, type PublicHalf, publicHalf, signingExchange } from './hsm-keys.ts';
+import { keyReference } from './key-reference.ts';
 
 export interface CredentialCreated extends CredentialSet {
   readonly key: PublicHalf;
@@ -40,7 +35,10 @@ export class BornKeys {
       async (state) => {
         const exchange = signingExchange(requireService(state, input.service));
         if (!exchange) {
-          const message = `${input.service} takes no key that signs: set its secret with \`sallyport credential set\`.`;
+          const takers = [...catalogServices().values()]
+            .filter((each) => signingExchange(each))
+            .map(({ id }) => id);
+          const message = `${input.service} takes no key that signs: set its secret with \`sallyport credential set\`. Of the catalog these take one: ${takers.sort().join(', ')}.`;
           throw new SallyportError('invalid_argument', message);
         }
         const { id, label } = nextKey(state, input);

@@ -1,6 +1,7 @@
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
 import type { PolicyRow } from '../../store/schema.ts';
+import { type Shredding, shreddingOfAll } from '../../store/versions.ts';
 import type { Change, Changes } from '../changes.ts';
 import { tryKey } from '../exchange/try-key.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -16,13 +17,21 @@ import {
   nextKey,
   publicFieldsOf,
 } from './draft.ts';
-import { keyReference, refuseReferences, takesImport } from './hsm-keys.ts';
+import { takesImport } from './hsm-keys.ts';
+import { keyReference, refuseReferences } from './key-reference.ts';
 import { checkSecrets, type SecretValue } from './values.ts';
 import { shredded } from './versions.ts';
 
 export interface CredentialInput extends CredentialTerms, SealedBox {
   /** Whether the secret goes into the HSM as a key: it is stored nowhere then. */
   readonly hsm?: boolean;
+}
+
+/** What has to be destroyed before no copy of what it held can be opened: of all versions that held something. */
+export interface CredentialRemoved extends Shredding {
+  readonly removed: string;
+  /** Labels of the keys in the HSM that were its values. */
+  readonly hsmKeys: readonly string[];
 }
 
 /** Sets and removes credentials. Clear values live here in wiped memory, for the length of a call. */
@@ -88,21 +97,38 @@ export class Credentials {
   }
 
   /** Removes a credential with its grants and shreds what is sealed. Throws not_found and what `apply` throws. */
-  remove(id: string): Promise<void> {
-    return this.#changes.apply('credential.remove', id, (state) => {
+  async remove(id: string): Promise<CredentialRemoved> {
+    const { emptied, before } = await this.#changes.apply('credential.remove', id, (state) => {
       const credential = state.credential(id);
       if (!credential) {
         const message = `No credential has the id ${id}; \`sallyport credential list\` shows them.`;
         throw new SallyportError('not_found', message);
       }
       const removed_at = new Date().toISOString();
-      const rows: PolicyRow[] = [{ table: 'credentials', row: { ...credential, removed_at } }];
-      for (const version of state.heldVersions(credential)) rows.push(shredded(version, removed_at));
+      const versions = state
+        .heldVersions(credential)
+        .map((version) => shredded(this.#keyholder, version, removed_at));
+      const rows: PolicyRow[] = [{ table: 'credentials', row: { ...credential, removed_at } }, ...versions];
       for (const grant of state.grants()) {
         if (grant.credential === id) rows.push({ table: 'grants', row: { ...grant, removed_at } });
       }
       const detail = { service: credential.service, label: credential.label };
-      return { rows, shreds: 'now', result: undefined, detail };
+      // Those that were shredded before count too: the credential as a whole is gone once all of them are.
+      const before = state
+        .rows()
+        .credential_versions.filter((row) => row.credential === id && row.sealed === null);
+      return {
+        rows,
+        shreds: 'now',
+        result: { emptied: versions.map(({ row }) => row), before },
+        detail,
+      };
     });
+    const hsmKeys = emptied.flatMap(({ hsm_key }) => hsm_key ?? []);
+    return {
+      removed: id,
+      hsmKeys,
+      ...shreddingOfAll([...emptied, ...before], await this.#keyholder.heldKeys()),
+    };
   }
 }

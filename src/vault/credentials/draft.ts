@@ -8,7 +8,7 @@ import type { PolicyState } from '../policy/state.ts';
 import { draftService, requireService } from '../services/services.ts';
 import { keyLabel } from './hsm-keys.ts';
 import { checkPublicFields, checkSecrets, type SecretValue } from './values.ts';
-import { sealVersion, shredded } from './versions.ts';
+import { pinned, sealVersion, shredded } from './versions.ts';
 
 /** Everything of a credential but its secrets. */
 export interface CredentialTerms {
@@ -24,6 +24,8 @@ export interface CredentialSet {
   readonly service: string;
   readonly label: string;
   readonly version: number;
+  /** Earlier versions that were shredded for it: only so many are kept (`keepVersions`). */
+  readonly shredded: readonly number[];
 }
 
 /** Drafts credentials: the rows of a new one, or of a new version of the one that a service has under a label. */
@@ -69,10 +71,10 @@ export class CredentialDrafts {
     };
     const version = await sealVersion(this.#keyholder, service, credential, secrets, now);
     rows.push({ table: 'credentials', row: credential }, { table: 'credential_versions', row: version });
-    // With other public fields an older value would never open again: they are bound to it.
-    const keep = existing?.public_fields === credential.public_fields ? this.#keep - 1 : 0;
-    const outdated = existing ? state.heldVersions(existing).slice(keep) : [];
-    rows.push(...outdated.map((row) => shredded(row, now)));
+    const held = existing ? state.heldVersions(existing) : [];
+    const outdated = held.slice(this.#keep - 1);
+    if (existing) rows.push(...pinned(service, existing, held.slice(0, this.#keep - 1)));
+    rows.push(...outdated.map((row) => shredded(this.#keyholder, row, now)));
     for (const agent of agents) {
       const grant = draftGrant(state, agent, credential, {}, now);
       if (grant.row) rows.push({ table: 'grants', row: grant.row });
@@ -81,7 +83,10 @@ export class CredentialDrafts {
     return {
       rows,
       shreds: outdated.length > 0 ? 'soon' : undefined,
-      result: { id: credential.id, service: service.id, label, version: current_version },
+      result: {
+        ...{ id: credential.id, service: service.id, label, version: current_version },
+        shredded: outdated.map(({ version }) => version),
+      },
       detail: { credential: credential.id, version: current_version, agents: input.agents.join(' ') },
     };
   }

@@ -5,21 +5,13 @@ import type { Service } from '../../catalog/service.ts';
 import type { KeyType } from '../../channel/messages/keyholder.ts';
 import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
-import type { CredentialsTable } from '../../store/schema.ts';
+import type { CredentialsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 import { clientRoot } from './client-root.ts';
+import { referencedKey } from './key-reference.ts';
 import { selfSigned } from './self-signed.ts';
-import type { SecretValue } from './values.ts';
 import { openVersion } from './versions.ts';
-
-/**
- * Keys of credentials that are born in the HSM. In place of a private key their credential holds a PKCS #11 URI (RFC
- * 7512) that names it, sealed like any other value: versions, rollback and backups need nothing of their own.
- */
-const BEFORE = 'pkcs11:object=';
-const AFTER = ';type=private';
-const PREFIX = Buffer.from('pkcs11:', 'latin1');
 
 /** The public half of a key, in the forms that services ask for. */
 export interface PublicHalf {
@@ -67,25 +59,6 @@ export function keyLabel(credential: string, version: number): string {
   return `${credential}-${version}`;
 }
 
-/** What stands in a credential for the key of that label. */
-export function keyReference(label: string): Buffer {
-  return Buffer.from(`${BEFORE}${label}${AFTER}`, 'latin1');
-}
-
-/** The label of the key that a value stands for; undefined where it is no reference but a value. */
-export function referencedKey(value: Buffer): string | undefined {
-  if (!value.subarray(0, PREFIX.length).equals(PREFIX)) return undefined;
-  return value.toString('latin1').slice(BEFORE.length, -AFTER.length);
-}
-
-/** Throws invalid_credential where a value that somebody sets refers to a key: only `credential create` makes those. */
-export function refuseReferences(secrets: readonly SecretValue[]): void {
-  const reference = secrets.find(({ value }) => referencedKey(value) !== undefined);
-  if (!reference) return;
-  const message = `The field ${reference.name} names a key in an HSM: make one with \`sallyport credential create\`.`;
-  throw new SallyportError('invalid_credential', message);
-}
-
 /** The public half of the key that `exchange` signs with. Throws hsm_unavailable, hsm_key_missing. */
 export async function publicHalf(
   keyholder: KeyholderClient,
@@ -117,13 +90,14 @@ export async function currentKey(
   state: PolicyState,
   credential: CredentialsTable,
 ): Promise<string | undefined> {
-  const [label] = await labelsOf(keyholder, state, credential, 1);
-  return label;
+  const [current] = state.heldVersions(credential);
+  return current && keyOfVersion(keyholder, state, credential, current);
 }
 
 /**
  * Destroys the keys in the HSM that no version refers to any more: of the credentials `ids`, or of all. Only for a store
- * that is known to be the newest. Throws hsm_unavailable.
+ * that is known to be the newest. Where a version cannot be asked, for want of its KEK, every key of that credential
+ * stays. Throws hsm_unavailable.
  */
 export async function destroyUnreferenced(
   keyholder: KeyholderClient,
@@ -134,8 +108,8 @@ export async function destroyUnreferenced(
   for (const [id, own] of labels) {
     if (ids && !ids.has(id)) continue;
     const credential = state.credential(id);
-    const kept = new Set(credential ? await labelsOf(keyholder, state, credential) : []);
-    for (const label of own) if (!kept.has(label)) await keyholder.destroyCredentialKey(label);
+    const kept = credential ? await labelsOf(keyholder, state, credential) : new Set();
+    for (const label of own) if (kept && !kept.has(label)) await keyholder.destroyCredentialKey(label);
   }
 }
 
@@ -155,25 +129,43 @@ export async function destroyKeysOf(
   if (signing.length > 0) await destroyUnreferenced(keyholder, state, ids);
 }
 
-/** The labels that versions of a credential refer to, newest first. */
+/** The labels that versions of a credential refer to; undefined where the KEK of one that has to be opened is gone. */
 async function labelsOf(
   keyholder: KeyholderClient,
   state: PolicyState,
   credential: CredentialsTable,
-  newest = Number.POSITIVE_INFINITY,
-): Promise<string[]> {
-  const service = state.service(credential.service);
-  if (!service) return [];
-  const labels: string[] = [];
-  for (const version of state.heldVersions(credential).slice(0, newest)) {
-    const plaintext = await openVersion(keyholder, service, credential, version);
-    try {
-      labels.push(...decodeFields(plaintext).flatMap(({ value }) => referencedKey(value) ?? []));
-    } finally {
-      plaintext.fill(0);
+): Promise<ReadonlySet<string> | undefined> {
+  const labels = new Set<string>();
+  try {
+    for (const version of state.heldVersions(credential)) {
+      const label = await keyOfVersion(keyholder, state, credential, version);
+      if (label !== undefined) labels.add(label);
     }
+    return labels;
+  } catch (error) {
+    if (error instanceof SallyportError && error.code === 'hsm_key_missing') return undefined;
+    throw error;
   }
-  return labels;
+}
+
+/** The key that a version refers to. Rows of an earlier form do not say: they are opened. */
+async function keyOfVersion(
+  keyholder: KeyholderClient,
+  state: PolicyState,
+  credential: CredentialsTable,
+  version: CredentialVersionsTable,
+): Promise<string | undefined> {
+  if (version.hsm_key !== null || version.first_kek !== null) return version.hsm_key ?? undefined;
+  const service = state.service(credential.service);
+  if (!service) return undefined;
+  const plaintext = await openVersion(keyholder, service, credential, version);
+  try {
+    return decodeFields(plaintext)
+      .map(({ value }) => referencedKey(value))
+      .find((label) => label !== undefined);
+  } finally {
+    plaintext.fill(0);
+  }
 }
 
 /** RFC 7638. */

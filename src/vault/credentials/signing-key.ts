@@ -8,7 +8,7 @@ import { readFields } from '../../store/columns.ts';
 import type { CredentialsTable, CredentialVersionsTable, ServicesTable } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { deriveSigningKey, fromDayKey } from './derive-signing-key.ts';
-import { referencedKey } from './hsm-keys.ts';
+import { referencedKey } from './key-reference.ts';
 import type { ReleasedField } from './release.ts';
 import { openVersion } from './versions.ts';
 

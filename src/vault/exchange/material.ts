@@ -4,7 +4,7 @@ import { publicField } from '../../catalog/pin.ts';
 import type { Service } from '../../catalog/service.ts';
 import type { Value } from '../../channel/messages/exchanger.ts';
 import { SallyportError } from '../../errors.ts';
-import { referencedKey } from '../credentials/hsm-keys.ts';
+import { referencedKey } from '../credentials/key-reference.ts';
 import type { SecretValue } from '../credentials/values.ts';
 import type { NamedSecret } from './exchangers.ts';
 import { type SigningKey, signJwt } from './jwt.ts';

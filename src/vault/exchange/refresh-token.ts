@@ -2,7 +2,7 @@ import { SallyportError } from '../../errors.ts';
 import { decodeFields } from '../../sealing/fields.ts';
 import { copySecret } from '../../secret-buffer.ts';
 import type { Changes } from '../changes.ts';
-import { openVersion, sealVersion } from '../credentials/versions.ts';
+import { openVersion, resealVersion } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 
 const FIELD = 'refresh_token';
@@ -91,7 +91,7 @@ function storeRefreshToken(
         name,
         value: name === FIELD ? refreshToken : value,
       }));
-      const sealed = await sealVersion(keyholder, service, credential, secrets, row.created_at);
+      const sealed = await resealVersion(keyholder, service, credential, secrets, row);
       return {
         rows: [{ table: 'credential_versions', row: sealed }],
         shreds: 'soon',

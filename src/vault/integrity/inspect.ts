@@ -3,6 +3,7 @@ import { hasOwnSchema, readPolicy } from '../../store/read.ts';
 import { eachRow, type PolicyRows } from '../../store/schema.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { StateHead } from './anchor.ts';
+import type { AnchorPlace } from './anchor-place.ts';
 import { StateDigest } from './digest.ts';
 import { checkHead } from './head.ts';
 import { authenticate, compare, type Failure, rowKey } from './verify.ts';
@@ -14,7 +15,7 @@ export interface Inspection {
   readonly rows: number;
   /** Of what is in the file now. */
   readonly head: StateHead;
-  /** What the HSM's anchor names; null where it holds none of this version. */
+  /** What the anchor names; null where there is none of this version. */
   readonly anchored: StateHead | null;
   /** Each names a row, or the state as a whole. */
   readonly failures: readonly Failure[];
@@ -54,6 +55,7 @@ export function headOf(rows: PolicyRows, digest: StateDigest): StateHead {
 export async function inspect(
   path: string,
   keyholder: KeyholderClient,
+  anchor: AnchorPlace,
   known: PolicyRows,
 ): Promise<Inspection> {
   const store = await openReadOnly(path);
@@ -64,7 +66,7 @@ export async function inspect(
     const count = [...eachRow(rows)].length;
     const head = headOf(rows, new StateDigest());
     const failed = [...(await authenticate(keyholder, rows)).values()];
-    const { failure, anchored = null } = await checkHead(store, keyholder, head, count === 0);
+    const { failure, anchored = null } = await checkHead(store, keyholder, anchor, head, count === 0);
     const named = new Set(failed.map(({ table, id }) => `${table}/${id}`));
     const others = compare(known, rows).filter(({ table, id }) => !named.has(`${table}/${id}`));
     const failures = [...failed, ...others, ...(failure ? [failure] : [])];

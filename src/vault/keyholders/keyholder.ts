@@ -17,11 +17,26 @@ export interface KeyholderStatus {
   readonly health?: KeyholderHealth;
 }
 
+/** Who hears of what becomes of keyholders. */
+export interface HsmWatch {
+  /** Its HSM cannot be used; again and again, for as long as that is so. */
+  lost(name: string, error: SallyportError): void;
+  /** Its HSM has just been used. */
+  well(name: string): void;
+  /** Its process is gone. */
+  ended(name: string): void;
+}
+
+export interface KeyholderHooks extends HsmWatch {
+  /** Ends the named one, which hangs. */
+  kill(name: string, reason: string): void;
+}
+
 /** One keyholder process, as the vault sees it, for as long as its channel is open. */
 export class Keyholder {
   readonly name: string;
   readonly #channel: Channel;
-  readonly #kill: (name: string, reason: string) => void;
+  readonly #hooks: KeyholderHooks;
   /** What it said last of its HSM, and when that was asked for: see Keyholders. */
   #info: KeyholderInfo | undefined;
   #asOf = -1;
@@ -31,10 +46,10 @@ export class Keyholder {
   /** Keys are being made, which takes long: that others wait for it is no sign that it hangs. */
   #making = false;
 
-  constructor(name: string, channel: Channel, kill: (name: string, reason: string) => void) {
+  constructor(name: string, channel: Channel, hooks: KeyholderHooks) {
     this.name = name;
     this.#channel = channel;
-    this.#kill = kill;
+    this.#hooks = hooks;
   }
 
   get closed(): boolean {
@@ -67,12 +82,12 @@ export class Keyholder {
       (header) => KeyholderInfo.parse(header),
       deadlineMs,
     ).catch((error: unknown) => {
-      this.#problem = error instanceof SallyportError ? error : malformed(error);
+      this.#lost(error instanceof SallyportError ? error : malformed(error));
       throw error;
     });
     this.#info = info;
     this.#asOf = asOf;
-    this.#problem = undefined;
+    this.#well();
     return info;
   }
 
@@ -91,7 +106,7 @@ export class Keyholder {
     this.#making ||= making;
     try {
       const answer = await this.#channel.request(request, parts, take, deadlineMs);
-      this.#problem = undefined;
+      this.#well();
       return answer;
     } catch (cause) {
       if (!(cause instanceof SallyportError)) throw malformed(cause);
@@ -101,7 +116,7 @@ export class Keyholder {
         throw unavailable(`it did not answer within ${deadlineMs} ms`, cause);
       }
       if (cause.code === 'channel_closed') throw unavailable('the keyholder ended', cause);
-      if (cause.code === 'hsm_unavailable' || cause.code === 'hsm_pin_wrong') this.#problem = cause;
+      if (cause.code === 'hsm_unavailable' || ofPin(cause)) this.#lost(cause);
       throw cause;
     } finally {
       this.#pending -= 1;
@@ -109,9 +124,19 @@ export class Keyholder {
     }
   }
 
+  #lost(error: SallyportError): void {
+    this.#problem = error;
+    if (!ofChannel(error) && !ofChannel(error.cause)) this.#hooks.lost(this.name, error); // else its end is told of
+  }
+
+  #well(): void {
+    this.#problem = undefined;
+    this.#hooks.well(this.name);
+  }
+
   #end(reason: string): void {
     this.#channel.close();
-    this.#kill(this.name, reason);
+    this.#hooks.kill(this.name, reason);
   }
 
   /**
@@ -128,7 +153,7 @@ export class Keyholder {
         this.#problem?.message ?? health.error ?? (this.#info ? undefined : 'it is being started');
       return { name, state: error === undefined ? 'ok' : 'unavailable', ...say(error), health };
     } catch (cause) {
-      return { name, state: 'unavailable', ...say(cause instanceof Error ? cause.message : String(cause)) };
+      return { name, state: 'unavailable', ...say(silence(cause)) };
     }
   }
 
@@ -137,12 +162,23 @@ export class Keyholder {
       const take = (header: unknown) => KeyholderInfo.parse(header);
       this.#info = await this.#channel.request({ verb: 'info' }, [], take, STATUS_MS);
       this.#asOf = asOf;
-      this.#problem = undefined;
+      this.#well();
     } catch (error) {
       if (!(error instanceof SallyportError) || error.code.startsWith('channel_')) throw error;
-      this.#problem = error;
+      this.#lost(error);
     }
   }
+}
+
+function ofChannel(error: unknown): boolean {
+  return error instanceof SallyportError && error.code.startsWith('channel_');
+}
+
+/** Why a keyholder has not said how it is. */
+function silence(cause: unknown): string {
+  if (cause instanceof SallyportError && cause.code === 'channel_timeout')
+    return `It has not answered for ${STATUS_MS / 1_000} s: a call to its HSM takes long, or hangs; then it is ended at its deadline.`;
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function say(error: string | undefined): { error?: string } {
@@ -156,17 +192,32 @@ export function malformed(cause?: unknown): SallyportError {
 }
 
 export function unavailable(why: string, cause?: unknown): SallyportError {
+  const retried =
+    cause instanceof SallyportError && ofPin(cause)
+      ? 'it is not tried again before the owner has changed the PIN file'
+      : 'it is retried by itself';
   return new SallyportError(
     'hsm_unavailable',
-    `The HSM cannot be used now (${why.replace(/\.$/, '')}): it is retried by itself; \`sallyport status\` shows its state.`,
+    `The HSM cannot be used now (${why.replace(/\.$/, '')}): ${retried}; \`sallyport status\` shows its state.`,
     { cause },
   );
+}
+
+/** Whether the PIN is what is wrong: that is not tried again before its file is another. */
+export function ofPin({ code }: SallyportError): boolean {
+  return code === 'hsm_pin_wrong' || code === 'hsm_pin_missing';
+}
+
+/** Why no keyholder could be had for a verb, whatever keeps it from its token. */
+export function cannotOpen(cause: unknown): SallyportError {
+  if (!(cause instanceof SallyportError)) throw cause;
+  return cause.code === 'hsm_unavailable' ? cause : unavailable(cause.message, cause);
 }
 
 /** The failure of a verb that another keyholder, or the same one later, may answer; throws any other. */
 export function asUnavailable(cause: unknown): SallyportError {
   if (!(cause instanceof SallyportError)) throw cause;
-  if (cause.code === 'hsm_pin_wrong') return unavailable(cause.message, cause);
+  if (ofPin(cause)) return unavailable(cause.message, cause);
   if (cause.code !== 'hsm_unavailable') throw cause;
   return cause;
 }

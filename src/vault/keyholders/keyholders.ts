@@ -1,8 +1,16 @@
 import type { Channel } from '../../channel/channel.ts';
 import type { KeyholderInfo, KeyholderRequest } from '../../channel/messages/keyholder.ts';
-import type { SallyportError } from '../../errors.ts';
+import { type ErrorCode, SallyportError } from '../../errors.ts';
 import { Turn } from '../turn.ts';
-import { asUnavailable, hung, Keyholder, type Take, unavailable } from './keyholder.ts';
+import {
+  asUnavailable,
+  cannotOpen,
+  hung,
+  Keyholder,
+  type KeyholderHooks,
+  type Take,
+  unavailable,
+} from './keyholder.ts';
 import { type HsmStatus, statusOf } from './status.ts';
 import { OF_ONE } from './verbs.ts';
 
@@ -19,7 +27,7 @@ const FIRST_DEADLINE_MS = 15_000;
  * whoever tries them, so while one keyholder's was refused no other tries.
  */
 export class Keyholders {
-  readonly #kill: (name: string, reason: string) => void;
+  readonly #hooks: KeyholderHooks;
   readonly #shared: boolean;
   readonly #all: Keyholder[] = [];
   readonly #turn = new Turn();
@@ -27,26 +35,28 @@ export class Keyholders {
   /** Grows where the token's keys change: what a keyholder said of them before counts no longer. */
   #epoch = 0;
   #next = 0;
-  #problem = 'no keyholder has been started yet';
+  /** Why none of them has ever opened the token. */
+  #problem = problemOf('no keyholder has been started yet');
   #opening: Promise<void> = Promise.resolve();
   /** Called when a keyholder has answered that its token, keys and login are there. */
   onReady: () => void = () => {};
 
   /** `shared`: there are several, which open their token only when asked to. */
-  constructor(kill: (name: string, reason: string) => void, shared: boolean) {
-    this.#kill = kill;
+  constructor(hooks: KeyholderHooks, shared: boolean) {
+    this.#hooks = hooks;
     this.#shared = shared;
   }
 
   /** Takes `channel` as the keyholder `name`: asks it who it is, and uses it from then on. Never throws. */
   add(name: string, channel: Channel): Promise<void> {
-    const keyholder = new Keyholder(name, channel, this.#kill);
+    const keyholder = new Keyholder(name, channel, this.#hooks);
     this.#all.push(keyholder);
     const previous = channel.onClose;
     channel.onClose = (error) => {
       previous(error);
       this.#all.splice(this.#all.indexOf(keyholder), 1);
-      this.#problem = 'the keyholder ended and is being started again';
+      this.#problem = problemOf('the keyholder ended and is being started again');
+      this.#hooks.ended(name);
     };
     this.#opening = this.#open(keyholder, FIRST_DEADLINE_MS);
     return this.#opening.catch(() => this.#probe(keyholder));
@@ -63,7 +73,11 @@ export class Keyholders {
   }
 
   get problem(): string | undefined {
-    return this.info ? undefined : this.#problem;
+    return this.info ? undefined : this.#problem.message;
+  }
+
+  get problemCode(): ErrorCode {
+    return this.info ? 'hsm_unavailable' : this.#problem.code;
   }
 
   /** Has every keyholder look at the token's keys anew. Throws hsm_unavailable where none can. */
@@ -75,7 +89,7 @@ export class Keyholders {
     const fresh = usable.find((each) => each.info && each.asOf === this.#epoch && !each.problem);
     if (fresh?.info) return fresh.info;
     for (const each of settled) if (each.status === 'rejected') throw each.reason;
-    throw unavailable(this.#problem);
+    throw unavailable(this.#problem.message, this.#problem);
   }
 
   /**
@@ -91,7 +105,7 @@ export class Keyholders {
     const failed: Keyholder[] = [];
     for (;;) {
       const keyholder = await this.#pick(request.verb).catch((cause: unknown) => {
-        throw asUnavailable(cause);
+        throw cannotOpen(cause); // whatever keeps the token closed: it is no answer to this verb
       });
       try {
         return await keyholder.ask(request, parts, take, deadlineMs);
@@ -127,7 +141,7 @@ export class Keyholders {
     const well = usable.filter(({ problem }) => problem === undefined);
     const among = well.length > 0 ? well : usable;
     const [one] = among;
-    if (!one) throw unavailable(this.#problem);
+    if (!one) throw unavailable(this.#problem.message, this.#problem);
     this.#next += 1;
     const least = Math.min(...among.map(({ pending }) => pending));
     const idle = among.filter(({ pending }) => pending === least);
@@ -147,7 +161,8 @@ export class Keyholders {
         return keyholder.open(this.#epoch, deadlineMs);
       });
     } catch (error) {
-      if (first && !keyholder.closed) this.#problem = error instanceof Error ? error.message : String(error);
+      if (first && !keyholder.closed)
+        this.#problem = error instanceof SallyportError ? error : problemOf(String(error));
       throw error;
     }
     if (first) this.onReady();
@@ -180,4 +195,8 @@ export class Keyholders {
     }, AGAIN_MS);
     timer.unref();
   }
+}
+
+function problemOf(what: string): SallyportError {
+  return new SallyportError('hsm_unavailable', what);
 }

@@ -3,6 +3,7 @@ import type { Ledger } from '../audit/ledger.ts';
 import type { Changes } from '../changes.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { Policy } from '../policy/policy.ts';
+import { missingKeks, requireKeks } from './missing-keks.ts';
 import { type Rewrapped, Rewrapper } from './rewrapper.ts';
 import { isCurrent, outdated, type Wrapping, wrappings } from './wrapping.ts';
 
@@ -12,6 +13,8 @@ const BATCH = 500;
 export interface Progress {
   /** Label of the KEK that DEKs are wrapped with now. */
   readonly kek: string;
+  /** Whether it was made for this; else it was there: a rotation was interrupted, or an older store was put back. */
+  readonly made: boolean;
   /** DEKs rewrapped so far, and all there were to be. */
   readonly done: number;
   readonly total: number;
@@ -41,30 +44,30 @@ export class Rotation {
    * Makes a new KEK, unless DEKs are still wrapped with an older one than the newest (a rotation that was
    * interrupted: it is finished), and rewraps every DEK in batches, each of which is stored and anchored before the
    * next begins. Yields after each. Where the caller stops, the rest waits for the next call. Throws already_running,
-   * integrity_failed, hsm_unavailable, hsm_refused, store_unavailable, journal_unavailable.
+   * integrity_failed, hsm_key_missing (a row needs a KEK that is gone: nothing is done), hsm_unavailable, hsm_refused, store_unavailable, journal_unavailable.
    */
   async *rotate(): AsyncGenerator<Progress> {
     if (this.#running)
       throw new SallyportError('already_running', 'A rotation is under way already: wait until it is done.');
     this.#running = true;
     try {
-      const kek = await this.#changes.exclusive(() => this.#begin());
+      const { kek, made } = await this.#changes.exclusive(() => this.#begin());
       let left = outdated(this.#policy.state, kek);
       const total = left.length;
       let done = 0;
-      yield { kek, done, total };
+      yield { kek, made, done, total };
       while (left.length > 0) {
         let ahead = this.#rewrap(left.slice(0, BATCH), kek);
         for (let at = BATCH; at < left.length + BATCH; at += BATCH) {
           const rewrapped = await ahead;
           ahead = this.#rewrap(left.slice(at, at + BATCH), kek); // the HSM works while the store does
           done += await this.#changes.exclusive(() => this.#store(rewrapped));
-          yield { kek, done, total: Math.max(total, done) };
+          yield { kek, made, done, total: Math.max(total, done) };
         }
         left = outdated(this.#policy.state, kek); // a row that was replaced meanwhile
       }
       // Where rows were replaced or shredded meanwhile there were fewer to be.
-      if (done < total) yield { kek, done, total: done };
+      if (done < total) yield { kek, made, done, total: done };
       await this.#ledger.record('admin', 'hsm.rotated', kek, { rewrapped: done });
     } finally {
       this.#running = false;
@@ -88,20 +91,33 @@ export class Rotation {
         throw new SallyportError('invalid_argument', message);
       }
       await this.#keyholder.unused(kek); // releases that began before their row was rewrapped
-      await this.#ledger.record('admin', 'hsm.retire', kek);
-      await this.#keyholder.retire(kek);
+      await this.#destroy(kek);
       await this.#keyholder.refresh();
     });
   }
 
-  async #begin(): Promise<string> {
+  /** That it is about to happen is in the journal before, and then what became of it. */
+  async #destroy(kek: string): Promise<void> {
+    await this.#ledger.record('admin', 'hsm.retiring', kek);
+    try {
+      await this.#keyholder.retire(kek);
+    } catch (error) {
+      const code = error instanceof SallyportError ? error.code : 'internal';
+      await this.#ledger.record('refusal', 'hsm.retire', kek, { code, why: String(error) });
+      throw error;
+    }
+    await this.#ledger.record('admin', 'hsm.retire', kek);
+  }
+
+  async #begin(): Promise<Pick<Progress, 'kek' | 'made'>> {
     this.#policy.requireSound();
-    const { kek: newest } = await this.#keyholder.refresh();
-    if (outdated(this.#policy.state, newest).length > 0) return newest;
-    const { kek } = await this.#keyholder.rotate(newest);
+    const { kek: newest, keys } = await this.#keyholder.refresh();
+    requireKeks(missingKeks(this.#policy.state, new Set(keys.map(({ label }) => label))));
+    if (outdated(this.#policy.state, newest).length > 0) return { kek: newest, made: false };
+    const { kek, made } = await this.#keyholder.rotate(newest);
     await this.#keyholder.refresh();
     await this.#ledger.record('admin', 'hsm.rotate', kek, { before: newest });
-    return kek;
+    return { kek, made };
   }
 
   /** One of a row at a time, each makes a whole new row: the other is outdated still when all is done, and comes then. */

@@ -1,12 +1,13 @@
-import { readNames } from '../../store/columns.ts';
-import type { PolicyRow } from '../../store/schema.ts';
-import { credentialBinding, rootKeyBinding } from '../credentials/binding.ts';
+import type { CredentialVersionsTable, PolicyRow } from '../../store/schema.ts';
+import { rootKeyBinding, versionBinding } from '../credentials/binding.ts';
 import type { PolicyState } from '../policy/state.ts';
 
 /** A row that holds a wrapped DEK, whatever it is of. */
 export interface Wrapping {
   /** The row that it is in, which can hold two. */
   readonly entry: PolicyRow;
+  /** Which of the two, where the row holds two: an agent's newest root, or the one before. */
+  readonly which: 'newest' | 'old';
   /** Label of the KEK. */
   readonly kek: string;
   readonly dek: Buffer;
@@ -24,9 +25,10 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null) continue;
     yield {
       entry: { table: 'credential_versions', row },
+      which: 'newest',
       kek,
       dek,
-      binding: () => versionBinding(state, row.credential, row.version, row.secret_fields),
+      binding: () => bindingIn(state, row),
       with: (dek, kek) => ({ table: 'credential_versions', row: { ...row, dek, kek } }),
     };
   }
@@ -35,6 +37,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null || !certificate) continue;
     yield {
       entry: { table: 'agents', row },
+      which: 'newest',
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
@@ -46,6 +49,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (!dek || kek === null || !certificate) continue;
     yield {
       entry: { table: 'agents', row },
+      which: 'old',
       kek,
       dek,
       binding: () => rootKeyBinding(row.id, certificate),
@@ -59,6 +63,7 @@ export function* wrappings(state: PolicyState): Generator<Wrapping> {
     if (row.removed_at !== null || row.key_dek.length === 0) continue; // over, or in the HSM
     yield {
       entry: { table: 'authorities', row },
+      which: 'newest',
       kek: row.key_kek,
       dek: row.key_dek,
       binding: () => rootKeyBinding(row.id, row.certificate),
@@ -77,9 +82,10 @@ export function isCurrent(state: PolicyState, { entry }: Wrapping): boolean {
   return state.current(entry) === entry.row;
 }
 
-function versionBinding(state: PolicyState, id: string, version: number, secretFields: string): Buffer {
-  const credential = state.credential(id);
+function bindingIn(state: PolicyState, row: CredentialVersionsTable): Buffer {
+  const credential = state.credential(row.credential);
   const service = credential && state.service(credential.service);
-  if (!credential || !service) throw new Error(`the credential of ${id}/${version} is not there`);
-  return credentialBinding(service, credential, version, readNames(secretFields));
+  if (!credential || !service)
+    throw new Error(`the credential of ${row.credential}/${row.version} is not there`);
+  return versionBinding(service, credential, row);
 }

@@ -5,6 +5,8 @@ import { describeFailures, type Failure } from '../integrity/verify.ts';
 /** What is wrong with the store: found when it was read, or later, where somebody else had touched it. */
 export class Findings {
   #found: readonly Failure[] = [];
+  /** The same by row: there can be as many as rows. */
+  #byRow: ReadonlyMap<string, Failure> = new Map();
   /** The one among them that says that the state as a whole is not the anchored one. */
   #strayed: Failure | undefined;
   #compared: readonly Failure[] = [];
@@ -14,6 +16,7 @@ export class Findings {
   found(rows: readonly Failure[], strayed: Failure | undefined, suspectAgents: readonly AgentsTable[]): void {
     this.#strayed = strayed;
     this.#found = [...rows, ...(strayed ? [strayed] : [])];
+    this.#byRow = new Map(this.#found.map((failure) => [nameOf(failure.table, failure.id), failure]));
     this.#suspectAgents = suspectAgents;
   }
 
@@ -28,6 +31,7 @@ export class Findings {
   accepted(): void {
     this.#strayed = undefined;
     this.#found = [];
+    this.#byRow = new Map();
   }
 
   get all(): readonly Failure[] {
@@ -54,7 +58,7 @@ export class Findings {
 
   /** What is wrong with a row that is not served because it failed; undefined where nothing is known of it. */
   failureOf(table: Failure['table'], id: string): Failure | undefined {
-    return this.#found.find((failure) => failure.table === table && failure.id === id);
+    return this.#byRow.get(nameOf(table, id));
   }
 
   /** Throws integrity_failed where anything in the store is not what the vault wrote. */
@@ -62,4 +66,8 @@ export class Findings {
     const failures = this.all;
     if (failures.length > 0) throw new SallyportError('integrity_failed', describeFailures(failures));
   }
+}
+
+function nameOf(table: Failure['table'], id: string): string {
+  return `${table}/${id}`;
 }

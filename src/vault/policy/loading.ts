@@ -12,8 +12,8 @@ interface LoadingParts {
   readonly keyholder: KeyholderClient;
   readonly guard: IntegrityGuard;
   readonly complaints: Complaints;
-  /** Called once the policy can be served. */
-  loaded(): void;
+  /** Called once the policy can be served; resolves once it is. */
+  loaded(): Promise<void>;
   /** Called after that, where nothing is wrong with it, before anything can change. */
   inTurn(): Promise<void>;
   /** Called after that, where nothing is wrong with it. */
@@ -23,10 +23,16 @@ interface LoadingParts {
 /** Reads the policy as soon as there is an HSM to authenticate it, and looks after it from then on. */
 export class Loading {
   readonly #parts: LoadingParts;
+  readonly #done = Promise.withResolvers<void>();
   #last = 0;
 
   constructor(parts: LoadingParts) {
     this.#parts = parts;
+  }
+
+  /** Resolves once the policy is served. */
+  get done(): Promise<void> {
+    return this.#done.promise;
   }
 
   /** Authenticates the policy, once; later keyholders only find an anchor that is behind. */
@@ -36,7 +42,8 @@ export class Loading {
     const work = changes.exclusive(async () => {
       if (policy.loaded) return policy.anchor();
       await policy.load();
-      loaded();
+      await loaded();
+      this.#done.resolve();
       await (policy.failures.length > 0 ? guard.alarm() : inTurn());
     });
     complaints.attempt(

@@ -1,9 +1,10 @@
-import { SallyportError } from '../../errors.ts';
+import { type ErrorCode, SallyportError } from '../../errors.ts';
 import { type Store, unavailable } from '../../store/open.ts';
-import { readOwnPolicy } from '../../store/read.ts';
-import { eachRow, type PolicyRow } from '../../store/schema.ts';
+import { readOwnPolicy, readState } from '../../store/read.ts';
+import { eachRow, type PolicyRow, type StateTable } from '../../store/schema.ts';
 import { writeRows } from '../../store/write.ts';
-import { decodeAnchor, encodeAnchor, encodeRecord, type StateHead } from '../integrity/anchor.ts';
+import { encodeRecord, type StateHead } from '../integrity/anchor.ts';
+import type { AnchorPlace } from '../integrity/anchor-place.ts';
 import { branchCounter, newestRow } from '../integrity/branch.ts';
 import { authenticateAll, contentsOf } from '../integrity/contents.ts';
 import { StateDigest } from '../integrity/digest.ts';
@@ -32,6 +33,7 @@ import { PolicyState } from './state.ts';
 export class Policy {
   readonly #store: Store;
   readonly #keyholder: KeyholderClient;
+  readonly #anchorPlace: AnchorPlace;
   readonly #watch: StoreWatch;
   #digest = new StateDigest();
   #contents = new StateDigest('sallyport contents v1', this.#digest);
@@ -39,17 +41,25 @@ export class Policy {
   readonly findings = new Findings();
   #state: PolicyState | undefined;
   #head: StateHead = { counter: 0, digest: '' };
+  /** Of the state in the store, as it was found or written last. */
+  #record: StateTable | undefined;
   /** The anchor still names an earlier state. */
   #behind = false;
 
-  constructor(store: Store, keyholder: KeyholderClient) {
+  constructor(store: Store, keyholder: KeyholderClient, anchorPlace: AnchorPlace) {
     this.#store = store;
     this.#keyholder = keyholder;
+    this.#anchorPlace = anchorPlace;
     this.#watch = new StoreWatch(store);
   }
 
   get loaded(): boolean {
     return this.#state !== undefined;
+  }
+
+  /** The code of what keeps the policy from being authenticated; null once it is. */
+  get unread(): ErrorCode | null {
+    return this.loaded ? null : this.#keyholder.problemCode;
   }
 
   /** Throws hsm_unavailable while the policy has not been authenticated. */
@@ -100,7 +110,15 @@ export class Policy {
     const all = [...eachRow(rows)];
     this.#head = headOf(rows, this.#digest);
     const failed = await authenticateAll(this.#store, this.#keyholder, rows, this.#head, this.#contents);
-    const { failure, behind } = await checkHead(this.#store, this.#keyholder, this.#head, all.length === 0);
+    this.#record = await readState(this.#store.db);
+    const empty = all.length === 0;
+    const { failure, behind } = await checkHead(
+      this.#store,
+      this.#keyholder,
+      this.#anchorPlace,
+      this.#head,
+      empty,
+    );
     if (behind) await this.#writeAnchor();
     const suspects = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
     this.findings.found([...failed.values()], failure, suspects);
@@ -132,9 +150,11 @@ export class Policy {
     const contents = this.#contents.draft(entries.map(contentsOf));
     const holds = contents.at(counter).toString('hex');
     const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next, holds)]);
-    await writeRows(this.#store.db, entries, { ...next, mac, contents: holds }).catch((cause: unknown) => {
+    const record = { ...next, mac, contents: holds };
+    await writeRows(this.#store.db, entries, record).catch((cause: unknown) => {
       throw unavailable(this.#store.path, cause);
     });
+    this.#record = { id: 1, ...record };
     this.#watch.wrote();
     draft.take();
     contents.take();
@@ -158,7 +178,8 @@ export class Policy {
     }
     if (!strayed) return this.#head;
     const entry = newestRow(state.rows(), this.#head.counter);
-    const anchored = decodeAnchor((await this.#keyholder.readAnchor()) ?? Buffer.alloc(0))?.counter ?? 0;
+    const found = await this.#anchorPlace.read();
+    const anchored = found === undefined || found === 'foreign' ? 0 : found.counter;
     await this.#write(state, [entry], branchCounter(this.#head.counter, anchored));
     await this.#writeAnchor();
     this.findings.accepted();
@@ -168,7 +189,7 @@ export class Policy {
   /** Reads the file anew and verifies all of it. Throws hsm_unavailable, store_unavailable. */
   async inspect(): Promise<Inspection> {
     if (this.#watch.replaced) return uninspected(REPLACED);
-    return inspect(this.#store.path, this.#keyholder, this.state.rows());
+    return inspect(this.#store.path, this.#keyholder, this.#anchorPlace, this.state.rows());
   }
 
   /** Brings the anchor up to the state in force: from then on no earlier one is accepted. Throws hsm_unavailable. */
@@ -177,7 +198,7 @@ export class Policy {
   }
 
   async #writeAnchor(): Promise<void> {
-    await this.#keyholder.writeAnchor(encodeAnchor(this.#head));
+    await this.#anchorPlace.write(this.#head);
     this.#behind = false;
   }
 
@@ -199,7 +220,9 @@ export class Policy {
     const state = this.#state;
     if (!state || !(always || this.#watch.touched())) return false;
     this.#watch.seen();
-    const failures = this.#watch.replaced ? [REPLACED] : await rereadStore(this.#store.path, state.rows());
+    const failures = this.#watch.replaced
+      ? [REPLACED]
+      : await rereadStore(this.#store.path, state.rows(), this.#record);
     return this.findings.compared(failures.filter(({ table, id }) => !this.findings.failureOf(table, id)));
   }
 }

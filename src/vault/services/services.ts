@@ -6,15 +6,17 @@ import { decodeFields } from '../../sealing/fields.ts';
 import { readFields, readNames } from '../../store/columns.ts';
 import type { CredentialsTable, PolicyRow, ServicesTable } from '../../store/schema.ts';
 import { type Changes, UNSIGNED } from '../changes.ts';
-import { canonicalJson } from '../credentials/binding.ts';
+import { canonicalJson, destinationsOf } from '../credentials/binding.ts';
 import { checkPublicFields } from '../credentials/values.ts';
-import { openVersion, sealVersion, shredded } from '../credentials/versions.ts';
+import { openVersion, pinned, resealVersion } from '../credentials/versions.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import type { PolicyState } from '../policy/state.ts';
 
 export interface ServicesSet {
   readonly added: readonly string[];
   readonly updated: readonly string[];
+  /** Earlier versions of credentials that are kept, but were set for other destinations than the services have now. */
+  readonly stranded: readonly string[];
 }
 
 /** Adds services and changes their definitions. */
@@ -40,6 +42,7 @@ export class Services {
         const rows: PolicyRow[] = [];
         const added: string[] = [];
         const updated: string[] = [];
+        const stranded: string[] = [];
         for (const definition of services) {
           const existing = state.service(definition.id);
           (existing ? updated : added).push(definition.id);
@@ -50,12 +53,13 @@ export class Services {
           rows.push({ table: 'services', row });
           if (!existing) continue;
           for (const credential of state.credentialsOf(definition.id)) {
-            rows.push(...(await this.#reseal(state, existing, row, definition, credential, now)));
+            rows.push(...(await this.#reseal(state, existing, row, definition, credential)));
+            stranded.push(...strandedOf(state, existing, row, credential));
           }
         }
         const detail = { added: added.join(' '), updated: updated.join(' ') };
         const shreds = rows.some(({ table }) => table === 'credential_versions') ? 'soon' : undefined;
-        return { rows, shreds, result: { added, updated }, detail };
+        return { rows, shreds, result: { added, updated, stranded }, detail };
       },
     );
   }
@@ -66,21 +70,37 @@ export class Services {
     after: ServicesTable,
     definition: Service,
     credential: CredentialsTable,
-    now: string,
   ): Promise<PolicyRow[]> {
     const [current, ...older] = state.heldVersions(credential);
     if (!current) return [];
     checkFits(definition, credential, readNames(current.secret_fields));
     const plaintext = await openVersion(this.#keyholder, before, credential, current);
     try {
-      const version = await sealVersion(this.#keyholder, after, credential, decodeFields(plaintext), now);
-      const row = { ...version, created_at: current.created_at };
-      // What is older would never open again under the new definition.
-      return [{ table: 'credential_versions', row }, ...older.map((old) => shredded(old, now))];
+      const secrets = decodeFields(plaintext);
+      const row = await resealVersion(this.#keyholder, after, credential, secrets, current);
+      return [{ table: 'credential_versions', row }, ...pinned(before, credential, older)];
     } finally {
       plaintext.fill(0);
     }
   }
+}
+
+/** Earlier versions that can be rolled back to under the definition that was, and not under the one that will be. */
+function strandedOf(
+  state: PolicyState,
+  before: ServicesTable,
+  after: ServicesTable,
+  credential: CredentialsTable,
+): string[] {
+  return state
+    .heldVersions(credential)
+    .slice(1)
+    .filter((version) => {
+      const fields = version.public_fields ?? credential.public_fields;
+      const bound = version.destinations ?? destinationsOf(before, fields);
+      return !bound.equals(destinationsOf(after, fields));
+    })
+    .map(({ version }) => `${credential.id}/${version}`);
 }
 
 /** A new row for `definition`, stored with its keys sorted: equal definitions are equal texts. */

@@ -7,6 +7,7 @@ import { RateLimit } from '../../rate-limit.ts';
 import type { AgentsTable, CredentialVersionsTable } from '../../store/schema.ts';
 import { authorityName } from '../agents/roots.ts';
 import type { Ledger } from '../audit/ledger.ts';
+import type { Issuer } from '../authorities/issuer.ts';
 import type { ProxyAuthority } from '../authorities/proxy-authority.ts';
 import type { AccessTokens } from '../exchange/tokens.ts';
 import type { KeyholderClient } from '../keyholder.ts';
@@ -15,7 +16,7 @@ import type { Issuers } from './issuers.ts';
 import { JournalHeads } from './journal-heads.ts';
 import { openReleased } from './released.ts';
 import { covers, denied, requireRight, type SecretRequest } from './rights.ts';
-import type { CompiledGrant, SnapshotCompiler } from './snapshot.ts';
+import { type CompiledGrant, issuedHosts, type SnapshotCompiler } from './snapshot.ts';
 import { TicketKeys } from './tickets.ts';
 
 type LeafRequest = Extract<FromWorker, { type: 'leaf' }>;
@@ -91,17 +92,27 @@ export class Desk {
     const token = tokenDigest(parts[0]); // before the first await: parts do not outlive it
     const spki = Buffer.from(parts[1]?.subarray(0, MAX_SPKI) ?? []);
     return this.#decided(worker, message, async () => {
-      const agent = this.#authenticate(message.agent, token);
-      const grants = this.#parts.compiler.grantsOf(agent.id);
-      if (!grants.some((grant) => covers(grant.rule, message.host, message.port))) {
-        throw denied(`${agent.name} has no grant for ${message.host}:${message.port}`);
-      }
+      const { agent, issuer } = this.#issuer(message, token);
       this.#admit(agent.id);
-      const { chainPem, notAfter } = await this.#parts.issuers.of(agent, grants).leaf(message.host, spki);
+      const { chainPem, notAfter } = await issuer.leaf(message.host, spki).catch((error: unknown) => {
+        if (!(error instanceof SallyportError) || error.code !== 'vault_unavailable') throw error;
+        // Its grants have changed meanwhile, so that it was closed: the one for the new ones, if they allow it still.
+        return this.#issuer(message, token).issuer.leaf(message.host, spki);
+      });
       await this.#released(worker, message, { notAfter });
       const tickets = this.#tickets.derive(agent.id, authorityName(agent), message.host, message.port);
       return { header: { notAfter } satisfies z.infer<typeof LeafReply>, parts: [chainPem, tickets] };
     });
+  }
+
+  /** What makes the agent's certificates. Throws policy_denied, integrity_failed. */
+  #issuer(message: LeafRequest, token: Buffer | undefined): { agent: AgentsTable; issuer: Issuer } {
+    const agent = this.#authenticate(message.agent, token);
+    const rules = this.#parts.compiler.grantsOf(agent.id).map(({ rule }) => rule);
+    if (!rules.some((rule) => covers(rule, message.host, message.port))) {
+      throw denied(`${agent.name} has no grant for ${message.host}:${message.port}`);
+    }
+    return { agent, issuer: this.#parts.issuers.of(agent, issuedHosts(rules)) };
   }
 
   #listenerLeaf(worker: string, message: ListenerLeafRequest, parts: readonly Buffer[]): Promise<Reply> {

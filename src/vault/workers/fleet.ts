@@ -5,6 +5,9 @@ import type { Policy } from '../policy/policy.ts';
 import { WorkerLink, type WorkerStart } from './link.ts';
 import type { SnapshotCompiler } from './snapshot.ts';
 
+/** As long as the workers of a vault that died use what is hot: those that come after them need not be there before. */
+const PATIENCE_MS = 5_000;
+
 export interface WorkerStatus {
   readonly name: string;
   readonly ready: boolean;
@@ -26,8 +29,10 @@ export class Fleet {
   readonly #start: WorkerStart;
   readonly #hooks: FleetHooks;
   readonly #links = new Map<string, WorkerLink>();
-  /** Connected before there was a policy to give them. */
+  /** Connected before there was a policy to give them, which is waited for a little. */
   readonly #early = new Set<WorkerLink>();
+  /** What keeps the policy away, where it is not waited for any more. */
+  #closedBy: string | undefined;
   /** These, and those that still load their program: they have no policy, so a change of it does not concern them. */
   readonly #loading = new Set<WorkerLink>();
 
@@ -38,13 +43,19 @@ export class Fleet {
     this.#hooks = hooks;
   }
 
-  /** Takes a worker in and starts it, as soon as the policy has been authenticated. */
+  /**
+   * Takes a worker in and starts it, as soon as the policy has been authenticated. Where that takes long it is started
+   * without, and refuses everything: it is better to be told why than to find nobody.
+   */
   add(name: string, journal: string, channel: Channel): WorkerLink {
     const link = new WorkerLink(name, journal, channel, (reason) => this.#kill(link, reason));
     this.#links.set(name, link);
     this.#loading.add(link);
-    if (this.#policy.loaded) this.#launch(link);
-    else this.#early.add(link);
+    if (this.#policy.loaded || this.#closedBy !== undefined) this.#launch(link);
+    else {
+      this.#early.add(link);
+      setTimeout(() => void this.startClosed().catch(report), PATIENCE_MS).unref();
+    }
     return link;
   }
 
@@ -56,6 +67,18 @@ export class Fleet {
     this.#early.delete(link);
     this.#loading.delete(link);
     this.#links.delete(name);
+  }
+
+  /**
+   * The policy is not to be had for now: those that wait for it are started without, as are those that come, and all are
+   * told why. Throws worker_not_acknowledged, as `publish`.
+   */
+  async startClosed(): Promise<void> {
+    const { unread } = this.#policy;
+    if (unread === null || unread === this.#closedBy) return;
+    this.#closedBy = unread;
+    this.startEarly();
+    await this.publish();
   }
 
   /** Starts those that connected before the policy was loaded. */
@@ -70,7 +93,6 @@ export class Fleet {
    * Throws worker_not_acknowledged where one has not and could not be ended either.
    */
   async publish(): Promise<void> {
-    if (!this.#policy.loaded) return;
     const snapshot = this.#compiler.compile();
     const links = [...this.#links.values()].filter((link) => !this.#loading.has(link));
     await Promise.all(links.map((link) => link.push(snapshot)));
@@ -88,9 +110,7 @@ export class Fleet {
   }
 
   #launch(link: WorkerLink): void {
-    this.#bringUp(link).catch((error: unknown) =>
-      process.stderr.write(`sallyport: ${link.name}: ${String(error)}\n`),
-    );
+    this.#bringUp(link).catch((error: unknown) => report(`${link.name}: ${String(error)}`));
   }
 
   async #bringUp(link: WorkerLink): Promise<void> {
@@ -112,4 +132,8 @@ export class Fleet {
     }
     this.remove(link.name);
   }
+}
+
+function report(what: unknown): void {
+  process.stderr.write(`sallyport: ${String(what)}\n`);
 }

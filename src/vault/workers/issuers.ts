@@ -2,7 +2,6 @@ import type { AgentsTable } from '../../store/schema.ts';
 import { hasExpired, newestRoot, oldRoot } from '../agents/roots.ts';
 import { Issuer } from '../authorities/issuer.ts';
 import type { RootKeys } from '../authorities/root-keys.ts';
-import type { CompiledGrant } from './snapshot.ts';
 
 interface Kept {
   /** Holds the newest row: its keys may be wrapped anew. */
@@ -22,9 +21,8 @@ export class Issuers {
     this.#rootKeys = rootKeys;
   }
 
-  /** The issuer of `agent` for the hosts of its `grants`. */
-  of(agent: AgentsTable, grants: readonly CompiledGrant[]): Issuer {
-    const hosts = [...new Set(grants.flatMap(({ rule }) => rule.hosts.map((host) => host.pattern)))].sort();
+  /** The issuer of `agent` for those hosts (`issuedHosts`). */
+  of(agent: AgentsTable, hosts: readonly string[]): Issuer {
     const known = this.#kept.get(agent.id);
     const old = oldRoot(agent);
     const overlap = old !== undefined && !hasExpired(old);
@@ -49,10 +47,10 @@ export class Issuers {
     return issuer;
   }
 
-  /** Closes the issuers of agents that are not among `ids`. */
-  keepOnly(ids: ReadonlySet<string>): void {
-    for (const [id, { issuer }] of this.#kept) {
-      if (ids.has(id)) continue;
+  /** Closes the issuers whose agent has other hosts now (by its id), or is gone. */
+  keepOnly(hosts: ReadonlyMap<string, readonly string[]>): void {
+    for (const [id, { issuer, hosts: own }] of this.#kept) {
+      if (hosts.get(id)?.join(' ') === own) continue;
       issuer.close();
       this.#kept.delete(id);
     }

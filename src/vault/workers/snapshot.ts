@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { type Exchange, exchangeOf, exchangeUrl } from '../../catalog/exchange.ts';
 import { canonicalHost } from '../../catalog/host.ts';
 import { compileHosts, compileInjection } from '../../catalog/rule.ts';
@@ -37,6 +38,7 @@ export class SnapshotCompiler {
   readonly #sessions: Sessions;
   readonly #compiled = new WeakMap<GrantsTable, CompiledGrant>();
   #revision = 0;
+  #hosts: ReadonlyMap<string, readonly string[]> = new Map();
 
   constructor(policy: Policy, sessions: Sessions) {
     this.#policy = policy;
@@ -48,23 +50,42 @@ export class SnapshotCompiler {
     return this.#revision;
   }
 
-  /** The snapshot of the policy as it is now, under a new revision. Throws hsm_unavailable before the policy is loaded. */
+  /** The snapshot of the policy as it is now, under a new revision; before it is loaded, one that refuses everything. */
   compile(): Snapshot {
-    const state = this.#policy.state;
     this.#revision += 1;
+    const revision = this.#revision;
+    const { unread } = this.#policy;
+    if (unread !== null) {
+      return { revision, unread, integrity: null, listenerAuthority: '', agents: [], rules: [] };
+    }
+    const state = this.#policy.state;
+    const rules = state.grants().flatMap((grant) => this.#compile(state, grant)?.rule ?? []);
+    const granted = Map.groupBy(rules, ({ agent }) => agent);
+    this.#hosts = new Map(state.agents().map(({ id }) => [id, issuedHosts(granted.get(id) ?? [])]));
+    const authorityOf = (agent: AgentsTable): string =>
+      `${authorityName(agent)} ${hash('sha256', (this.#hosts.get(agent.id) ?? []).join(' '))}`;
     return {
-      revision: this.#revision,
+      revision,
+      unread,
       integrity: this.#policy.integrity,
       listenerAuthority: listenerAuthority(state),
       agents: [
-        ...state.agents().map((agent) => ({ ...this.#agent(agent), integrity: null })),
+        ...state
+          .agents()
+          .map((agent) => ({ ...this.#agent(agent), authority: authorityOf(agent), integrity: null })),
         ...this.#policy.findings.suspectAgents.map((agent) => ({
           ...this.#agent(agent),
+          authority: authorityOf(agent),
           integrity: this.#suspicion(agent),
         })),
       ],
-      rules: state.grants().flatMap((grant) => this.#compile(state, grant)?.rule ?? []),
+      rules,
     };
+  }
+
+  /** The hosts that each agent's certificates may be for, by its id, in the newest snapshot. */
+  get hostsByAgent(): ReadonlyMap<string, readonly string[]> {
+    return this.#hosts;
   }
 
   /** The grant of that id as it stands in a snapshot; undefined where it has none. */
@@ -89,7 +110,7 @@ export class SnapshotCompiler {
   #agent(agent: AgentsTable) {
     const tokens = this.tokenHashes(agent).map((hash) => hash.toString('hex'));
     const unlisted = agent.unlisted ?? ('deny' as const);
-    return { id: agent.id, name: agent.name, tokens, unlisted, authority: authorityName(agent) };
+    return { id: agent.id, name: agent.name, tokens, unlisted };
   }
 
   #suspicion(agent: AgentsTable): string | null {
@@ -150,6 +171,11 @@ export class SnapshotCompiler {
       return undefined;
     }
   }
+}
+
+/** The hosts that an agent's certificates may be for, in order: a change of them takes a new issuing authority. */
+export function issuedHosts(rules: readonly Rule[]): string[] {
+  return [...new Set(rules.flatMap(({ hosts }) => hosts.map(({ pattern }) => pattern)))].sort();
 }
 
 function tokenOf(

@@ -14,7 +14,10 @@ const agent = (name: string, ...tokens: string[]): Snapshot['agents'][number] =>
   integrity: null,
 });
 const table = (...agents: Snapshot['agents']) =>
-  new PolicyTable({ revision: 1, integrity: null, listenerAuthority: '', agents, rules: [] }, () => true);
+  new PolicyTable(
+    { revision: 1, unread: null, integrity: null, listenerAuthority: '', agents, rules: [] },
+    () => true,
+  );
 
 t.test('takes any valid token of the named agent, and no other', async (t) => {
   const policy = table(agent('a', 'spa_1', 'spa_2'), agent('b', 'spa_3'), agent('none'));

@@ -40,7 +40,7 @@ function rule(id: string, { hosts = ['api.example.com'], ...rest }: Partly = {})
 
 function table(rules: Rule[], rest: Partial<Snapshot> = {}): PolicyTable {
   return new PolicyTable(
-    { revision: 7, integrity: null, listenerAuthority: '', agents: [AGENT], rules, ...rest },
+    { revision: 7, unread: null, integrity: null, listenerAuthority: '', agents: [AGENT], rules, ...rest },
     (path) => !path.includes('..'),
   );
 }

@@ -21,6 +21,7 @@
  *   emulate oaep-sha256          RSA-OAEP with SHA-256
  *   emulate yubihsm              the mechanisms, templates and answers of a YubiHSM 2
  *   emulate no-session-keys      every key must be stored
+ *   emulate no-data-objects      data objects are refused (AWS CloudHSM)
  *
  * RV and MECHANISM in C's notation. Each call is noted in the file `calls`, where that is there.
  */
@@ -59,6 +60,16 @@ PASS(C_UnwrapKey,
      (CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_OBJECT_HANDLE k, CK_BYTE *w, CK_ULONG l, CK_ATTRIBUTE *a, CK_ULONG n,
       CK_OBJECT_HANDLE *o),
      (s, m, k, w, l, a, n, o))
+
+static CK_RV my_C_CreateObject(CK_SESSION_HANDLE s, CK_ATTRIBUTE *a, CK_ULONG n, CK_OBJECT_HANDLE *o) {
+  RULE("C_CreateObject");
+  for (CK_ULONG i = 0; EMULATES("no-data-objects") && i < n; i++) {
+    if (a[i].type == CKA_CLASS && *(CK_OBJECT_CLASS *) a[i].pValue == CKO_DATA) return CKR_ATTRIBUTE_VALUE_INVALID;
+  }
+  CK_RV done = real->C_CreateObject(s, a, n, o);
+  if (asked("die", "C_CreateObject")) _exit(3);
+  return done;
+}
 
 __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
   if (real == NULL) {

@@ -94,10 +94,22 @@ t.test(
     const labels = async () =>
       (await keys()).map(({ label }) => label).filter((label) => label.startsWith(two.id));
     t.same((await labels()).sort(), [`${two.id}-1`, `${two.id}-2`]);
-    await vault.call('POST', `/v1/credentials/${two.id}/shred`, { version: 2 });
+    const shredded = await vault.call('POST', `/v1/credentials/${two.id}/shred`, { version: 2 });
+    const key = `${two.id}-2`;
+    t.match(
+      shredded.body,
+      { hsmKey: key, keys: [key], left: [], complete: true },
+      'no KEK opens a key that is gone',
+    );
+    const listed = (await vault.get('/v1/credentials')).body;
+    t.match(
+      listed.find(({ id }: { id: string }) => id === two.id),
+      { inHsm: true },
+    );
     t.same(await labels(), [`${two.id}-1`], 'the current version refers to it');
     t.equal(await signer(), 0);
-    await vault.call('DELETE', `/v1/credentials/${two.id}`);
+    const { body } = await vault.call('DELETE', `/v1/credentials/${two.id}`);
+    t.match(body, { left: [], complete: true });
     t.same(await labels(), []);
   },
 );
@@ -117,6 +129,11 @@ t.test('what is no key to be born is refused, and leaves none behind', async (t)
     const { body } = await vault.call('POST', '/v1/credentials/keys', { service, publicFields, ...more });
     t.equal(body.code, code, `${service} ${JSON.stringify(more)}`);
   }
+  const { body } = await vault.call('POST', '/v1/credentials/keys', {
+    service: 'snowflake',
+    publicFields: {},
+  });
+  t.match(body.message, /of the catalog these take one: .*snowflake-key-pair/i);
   t.same(await keys(), before);
 });
 

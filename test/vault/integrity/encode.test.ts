@@ -166,6 +166,7 @@ t.test('differing rows are named, each with what was done to it', async (t) => {
     sealed: null,
     dek: null,
     kek: null,
+    ...{ first_kek: null, public_fields: null, destinations: null, hsm_key: null },
   };
   t.same(compare({ ...none, grants: [grant] }, { ...none, grants: [{ ...grant }] }), []);
   const found = compare(

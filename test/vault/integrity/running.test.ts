@@ -94,6 +94,26 @@ t.test('a change that comes before the next look is refused, and raises the alar
   await sound();
 });
 
+t.test("the record of the state is the vault's alone", async (t) => {
+  for (const change of [
+    'UPDATE state SET counter = counter + 5',
+    'UPDATE state SET mac = zeroblob(32)',
+    'DELETE FROM state',
+  ]) {
+    await sound();
+    const undo = rowsOf();
+    sql(database, (db) => db.exec(change));
+    await refused();
+    t.match(worker.policy.integrity, /The record of the database's state was changed by somebody else/);
+    t.match((await vault.get('/v1/integrity')).body, {
+      state: 'integrity_failed',
+      failures: [{ table: 'state' }],
+    });
+    restore(undo);
+  }
+  await sound();
+});
+
 t.test('a trigger is noticed, whatever it may do', async (t) => {
   sql(database, (db) =>
     db.exec('CREATE TRIGGER keep AFTER UPDATE ON agents BEGIN SELECT RAISE(IGNORE); END'),
@@ -108,7 +128,7 @@ t.test('what was noticed is in the journal', async (t) => {
   const alarms = vault
     .journal()
     .filter((record) => record.type === 'alarm' && record.subject === 'integrity_failed');
-  t.equal(alarms.length, ATTACKS.length + 4);
+  t.equal(alarms.length, ATTACKS.length + 7);
   t.match(alarms[0].detail.what, /row acme of services was changed by somebody else/);
 });
 
@@ -123,7 +143,7 @@ type Table = { name: string; rows: Record<string, unknown>[] };
 
 function rowsOf(): Table[] {
   return sql(database, (db) =>
-    ['agents', 'services', 'credentials', 'credential_versions', 'grants'].map((name) => ({
+    ['agents', 'services', 'credentials', 'credential_versions', 'grants', 'state'].map((name) => ({
       name,
       rows: db.prepare<[], Record<string, unknown>>(`SELECT * FROM ${name}`).all(),
     })),
