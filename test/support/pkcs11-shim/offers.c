@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 CK_RV my_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *count) {
   RULE("C_GetSlotList");
@@ -94,17 +95,27 @@ static CK_RV yubihsm_key(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_U
 }
 
 /* It takes secrets from outside as keys for HMAC alone, of 64 bytes at most. */
-CK_RV my_C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *object) {
-  RULE("C_CreateObject");
-  CK_ATTRIBUTE *type = attribute(template, count, CKA_KEY_TYPE), *value = attribute(template, count, CKA_VALUE);
-  if (!type || !EMULATES("yubihsm")) return real->C_CreateObject(session, template, count, object);
-  if (*(CK_ULONG *) type->pValue != CKK_SHA256_HMAC) return CKR_TEMPLATE_INCONSISTENT;
+static CK_RV yubihsm_secret(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *key) {
+  CK_ATTRIBUTE *value = attribute(template, count, CKA_VALUE);
+  if (*(CK_ULONG *) attribute(template, count, CKA_KEY_TYPE)->pValue != CKK_SHA256_HMAC) return CKR_TEMPLATE_INCONSISTENT;
   if (value && value->ulValueLen > 64) return CKR_ATTRIBUTE_VALUE_INVALID;
   CK_ULONG as = CKK_GENERIC_SECRET;
   CK_ATTRIBUTE theirs[32];
   memcpy(theirs, template, count * sizeof *template);
   attribute(theirs, count, CKA_KEY_TYPE)->pValue = &as;
-  return real->C_CreateObject(session, theirs, count, object);
+  return real->C_CreateObject(session, theirs, count, key);
+}
+
+CK_RV my_C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *object) {
+  RULE("C_CreateObject");
+  CK_ATTRIBUTE *class = attribute(template, count, CKA_CLASS);
+  int data = class && *(CK_OBJECT_CLASS *) class->pValue == CKO_DATA;
+  if (data && EMULATES("no-data-objects")) return CKR_ATTRIBUTE_VALUE_INVALID;
+  int secret = attribute(template, count, CKA_KEY_TYPE) && EMULATES("yubihsm");
+  CK_RV done = secret ? yubihsm_secret(session, template, count, object)
+                      : real->C_CreateObject(session, template, count, object);
+  if (asked("die", "C_CreateObject")) _exit(3);
+  return done;
 }
 
 CK_RV my_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *template, CK_ULONG count,

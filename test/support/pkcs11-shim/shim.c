@@ -61,16 +61,6 @@ PASS(C_UnwrapKey,
       CK_OBJECT_HANDLE *o),
      (s, m, k, w, l, a, n, o))
 
-static CK_RV my_C_CreateObject(CK_SESSION_HANDLE s, CK_ATTRIBUTE *a, CK_ULONG n, CK_OBJECT_HANDLE *o) {
-  RULE("C_CreateObject");
-  for (CK_ULONG i = 0; EMULATES("no-data-objects") && i < n; i++) {
-    if (a[i].type == CKA_CLASS && *(CK_OBJECT_CLASS *) a[i].pValue == CKO_DATA) return CKR_ATTRIBUTE_VALUE_INVALID;
-  }
-  CK_RV done = real->C_CreateObject(s, a, n, o);
-  if (asked("die", "C_CreateObject")) _exit(3);
-  return done;
-}
-
 __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
   if (real == NULL) {
     Dl_info info;
