@@ -153,7 +153,7 @@ function generatePair(
 }
 
 /** Tries `choices` in order until the token takes one: templates are where tokens differ most. */
-function firstLiked<C, T>(choices: readonly C[], generate: (choice: C) => T): T {
+export function firstLiked<C, T>(choices: readonly C[], generate: (choice: C) => T): T {
   let disliked: unknown;
   for (const choice of choices) {
     try {

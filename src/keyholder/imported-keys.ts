@@ -1,11 +1,14 @@
-import pkcs11, { type Template } from 'pkcs11js';
+import pkcs11, { type Handle, type Template } from 'pkcs11js';
 import { SallyportError } from '../errors.ts';
+import { firstLiked } from './generate.ts';
 import { hmac, MAC_BYTES } from './hmac.ts';
 import { CREDENTIAL_KEY_LABEL, confined } from './key-objects.ts';
 import { destroyUnder, keyUnder, newId } from './labelled-keys.ts';
 import type { Token } from './token.ts';
 
 const MOST_BYTES = 256;
+/** Most tokens take it for a generic secret, YubiHSM's only as of its own type. */
+const KEY_TYPES = [pkcs11.CKK_GENERIC_SECRET, pkcs11.CKK_SHA256_HMAC] as const;
 const FORBIDDEN = [
   pkcs11.CKA_ENCRYPT,
   pkcs11.CKA_DECRYPT,
@@ -22,9 +25,9 @@ const FORBIDDEN = [
 export function importHmacKey(token: Token, label: string, value: Buffer): void {
   if (value.length === 0 || value.length > MOST_BYTES) throw malformed();
   destroyUnder(token, ours(label));
-  const template: Template = [
+  const template = (keyType: number): Template => [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
+    { type: pkcs11.CKA_KEY_TYPE, value: keyType },
     { type: pkcs11.CKA_TOKEN, value: true },
     { type: pkcs11.CKA_LABEL, value: label },
     { type: pkcs11.CKA_ID, value: newId() },
@@ -36,7 +39,8 @@ export function importHmacKey(token: Token, label: string, value: Buffer): void 
     ...FORBIDDEN.map((type) => ({ type, value: false })),
     { type: pkcs11.CKA_VALUE, value },
   ];
-  confined(token, token.lib.C_CreateObject(token.session, template), label);
+  const put = (keyType: number): Handle => token.lib.C_CreateObject(token.session, template(keyType));
+  confined(token, firstLiked(KEY_TYPES, put), label);
 }
 
 /** HMAC-SHA-256 of `message` with that key: 32 bytes, which the caller wipes. Throws hsm_key_missing, and what the calls throw. */

@@ -11,6 +11,7 @@ import type { ServeOptions } from './options.ts';
 import { checkPinPermissions } from './permissions.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { Supervision } from './supervision.ts';
+import { swapInTheClear } from './swap.ts';
 import type { Listeners } from './vault-start.ts';
 
 export interface Running extends Listeners {
@@ -40,8 +41,7 @@ export async function startSupervisor(options: ServeOptions): Promise<Running> {
   const proxyTls = tls === undefined ? null : { ...tls, port: await probeListener(tls, 'TLS proxy') };
   const api = { ...options.apiListen, port: await probeListener(options.apiListen, 'API') };
   hardenProcess();
-  const tooFew = raiseDescriptorLimit();
-  if (tooFew !== undefined) warn(tooFew);
+  for (const lack of [raiseDescriptorLimit(), swapInTheClear()]) if (lack !== undefined) warn(lack);
   assignOwnership(options.data);
   const run = join(options.data, 'run');
   const hadRun = existsSync(run);

@@ -69,7 +69,7 @@ t.test(
     ];
     t.match(
       await sallyport.failure(create, { stdin: PASSPHRASE }),
-      /^1 sallyport: The PIN in \S+ is not the token's[^\n]+ \[hsm_pin_wrong\]\n$/,
+      /^3 sallyport: The PIN in \S+ is not the token's[^\n]+ \[hsm_pin_wrong\]\n$/,
     );
     t.same(
       readdirSync(folder).filter((name) => name.startsWith('worthless')),

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import t from 'tap';
 import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
+import { makeShim } from '../support/pkcs11-shim.ts';
 import { makeToken, startKeyholder } from '../support/softhsm.ts';
 import { ask, bytesOf, codeOf } from './ask.ts';
 
@@ -30,6 +31,24 @@ t.test('a secret that is put into the token keys an HMAC there, and does not lea
     [{ type: 'HMAC-SHA-256', extractable: false, sensitive: true, local: false }],
     'one key, that of the last time',
   );
+});
+
+t.test('a token that takes such secrets only as keys of their own type gets one', async (t) => {
+  const shim = makeShim();
+  const { hsm: wrapped } = makeToken('yubihsm');
+  const through = await startKeyholder(wrapped, { module: shim.module });
+  t.teardown(async () => {
+    await through.stop();
+    wrapped.remove();
+    shim.remove();
+  });
+  shim.control('emulate yubihsm');
+  const key = randomBytes(44);
+  await ask(through, { verb: 'key.import', label }, [key]);
+  const expected = createHmac('sha256', key).update(message).digest();
+  t.ok((await bytesOf(through, { verb: 'key.mac', label }, [message])).equals(expected));
+  const long = ask(through, { verb: 'key.import', label }, [randomBytes(65)]);
+  t.equal(await codeOf(long), 'hsm_refused', 'a longer one is not for it');
 });
 
 t.test('what is no such key is refused', async (t) => {

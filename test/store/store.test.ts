@@ -152,6 +152,7 @@ t.test('the lists show what is not removed, and no secret', async (t) => {
       secretFields: ['token'],
       agents: ['renamed'],
       created: common.created_at,
+      inHsm: false,
     },
   ]);
   t.same(listGrants(rows), [

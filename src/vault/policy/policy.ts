@@ -1,25 +1,14 @@
 import { type ErrorCode, SallyportError } from '../../errors.ts';
-import { type Store, unavailable } from '../../store/open.ts';
-import { readOwnPolicy, readState } from '../../store/read.ts';
-import { eachRow, type PolicyRow, type StateTable } from '../../store/schema.ts';
-import { writeRows } from '../../store/write.ts';
-import { encodeRecord, type StateHead } from '../integrity/anchor.ts';
+import type { Store } from '../../store/open.ts';
+import { readOwnPolicy } from '../../store/read.ts';
+import { eachRow, type PolicyRow } from '../../store/schema.ts';
+import type { StateHead } from '../integrity/anchor.ts';
 import type { AnchorPlace } from '../integrity/anchor-place.ts';
-import { branchCounter, newestRow } from '../integrity/branch.ts';
-import { authenticateAll, contentsOf } from '../integrity/contents.ts';
-import { StateDigest } from '../integrity/digest.ts';
-import { encodeRow } from '../integrity/encode.ts';
-import { checkHead } from '../integrity/head.ts';
-import {
-  FOREIGN_SCHEMA,
-  headOf,
-  type Inspection,
-  inspect,
-  REPLACED,
-  uninspected,
-} from '../integrity/inspect.ts';
+import { newestRow } from '../integrity/branch.ts';
+import { FOREIGN_SCHEMA, type Inspection, inspect, REPLACED, uninspected } from '../integrity/inspect.ts';
 import { rereadStore } from '../integrity/reread.ts';
-import { type Failure, rowKey } from '../integrity/verify.ts';
+import { SignedState } from '../integrity/signed-state.ts';
+import type { Failure } from '../integrity/verify.ts';
 import { StoreWatch } from '../integrity/watch.ts';
 import type { KeyholderClient } from '../keyholder.ts';
 import { Findings } from './findings.ts';
@@ -35,22 +24,17 @@ export class Policy {
   readonly #keyholder: KeyholderClient;
   readonly #anchorPlace: AnchorPlace;
   readonly #watch: StoreWatch;
-  #digest = new StateDigest();
-  #contents = new StateDigest('sallyport contents v1', this.#digest);
+  readonly #signed: SignedState;
   /** What is wrong with the store. */
   readonly findings = new Findings();
   #state: PolicyState | undefined;
-  #head: StateHead = { counter: 0, digest: '' };
-  /** Of the state in the store, as it was found or written last. */
-  #record: StateTable | undefined;
-  /** The anchor still names an earlier state. */
-  #behind = false;
 
   constructor(store: Store, keyholder: KeyholderClient, anchorPlace: AnchorPlace) {
     this.#store = store;
     this.#keyholder = keyholder;
     this.#anchorPlace = anchorPlace;
     this.#watch = new StoreWatch(store);
+    this.#signed = new SignedState(store, keyholder, anchorPlace);
   }
 
   get loaded(): boolean {
@@ -74,12 +58,12 @@ export class Policy {
 
   /** How many changes led to the state in force. */
   get counter(): number {
-    return this.#head.counter;
+    return this.head.counter;
   }
 
   /** The state in force, as it is anchored or about to be. */
   get head(): StateHead {
-    return this.#head;
+    return this.#signed.head;
   }
 
   get failures(): readonly Failure[] {
@@ -105,61 +89,23 @@ export class Policy {
       this.#state = new PolicyState();
       return;
     }
-    this.#digest = new StateDigest();
-    this.#contents = new StateDigest('sallyport contents v1', this.#digest);
-    const all = [...eachRow(rows)];
-    this.#head = headOf(rows, this.#digest);
-    const failed = await authenticateAll(this.#store, this.#keyholder, rows, this.#head, this.#contents);
-    this.#record = await readState(this.#store.db);
-    const empty = all.length === 0;
-    const { failure, behind } = await checkHead(
-      this.#store,
-      this.#keyholder,
-      this.#anchorPlace,
-      this.#head,
-      empty,
-    );
-    if (behind) await this.#writeAnchor();
+    const { failed, failure } = await this.#signed.load(rows);
     const suspects = rows.agents.filter((row) => failed.has(row) && row.removed_at === null);
     this.findings.found([...failed.values()], failure, suspects);
     const state = new PolicyState();
-    for (const entry of all) if (!failed.has(entry.row)) state.put(entry);
+    for (const entry of eachRow(rows)) if (!failed.has(entry.row)) state.put(entry);
     this.#state = state;
   }
 
   /**
-   * Makes `entries` the new rows: MACs from the HSM, one transaction, then memory. Sets each row's `generation` and
-   * `mac`. The anchor is `anchor`'s business. Throws integrity_failed, hsm_unavailable, store_unavailable, and has
-   * then changed nothing.
+   * Makes `entries` the new rows, in the store and then in memory: see SignedState.write. Throws integrity_failed,
+   * hsm_unavailable, store_unavailable, and has then changed nothing.
    */
   async commit(entries: readonly PolicyRow[]): Promise<void> {
     const state = this.state;
     this.requireSound();
-    await this.#write(state, entries, this.#head.counter + 1);
-  }
-
-  async #write(state: PolicyState, entries: readonly PolicyRow[], counter: number): Promise<void> {
-    for (const { row } of entries) row.generation = counter;
-    const macs = await this.#keyholder.mac(entries.map(encodeRow));
-    const pairs = entries.map((entry, index): [string, Buffer] => {
-      entry.row.mac = macs[index] ?? entry.row.mac;
-      return [rowKey(entry), entry.row.mac];
-    });
-    const draft = this.#digest.draft(pairs);
-    const next = { counter, digest: draft.at(counter).toString('hex') };
-    const contents = this.#contents.draft(entries.map(contentsOf));
-    const holds = contents.at(counter).toString('hex');
-    const [mac = Buffer.alloc(0)] = await this.#keyholder.mac([encodeRecord(next, holds)]);
-    const record = { ...next, mac, contents: holds };
-    await writeRows(this.#store.db, entries, record).catch((cause: unknown) => {
-      throw unavailable(this.#store.path, cause);
-    });
-    this.#record = { id: 1, ...record };
+    await this.#signed.write(entries);
     this.#watch.wrote();
-    draft.take();
-    contents.take();
-    this.#head = next;
-    this.#behind = true;
     for (const entry of entries) state.put(entry);
   }
 
@@ -172,18 +118,19 @@ export class Policy {
   async accept(digest: string): Promise<StateHead> {
     const state = this.state;
     const strayed = this.findings.strayedOnly; // rows that nobody signed, or a file exchanged meanwhile, are not for accepting
-    if (digest !== this.#head.digest) {
-      const message = `The digest given is not that of the database (${this.#head.digest}, state ${this.#head.counter}): look again with \`sallyport integrity check\`.`;
+    const { head } = this;
+    if (digest !== head.digest) {
+      const message = `The digest given is not that of the database (${head.digest}, state ${head.counter}): look again with \`sallyport integrity check\`.`;
       throw new SallyportError('invalid_argument', message);
     }
-    if (!strayed) return this.#head;
-    const entry = newestRow(state.rows(), this.#head.counter);
-    const found = await this.#anchorPlace.read();
-    const anchored = found === undefined || found === 'foreign' ? 0 : found.counter;
-    await this.#write(state, [entry], branchCounter(this.#head.counter, anchored));
-    await this.#writeAnchor();
+    if (!strayed) return head;
+    const entry = newestRow(state.rows(), head.counter);
+    await this.#signed.branch(entry);
+    this.#watch.wrote();
+    state.put(entry);
+    await this.anchor();
     this.findings.accepted();
-    return this.#head;
+    return this.head;
   }
 
   /** Reads the file anew and verifies all of it. Throws hsm_unavailable, store_unavailable. */
@@ -193,13 +140,8 @@ export class Policy {
   }
 
   /** Brings the anchor up to the state in force: from then on no earlier one is accepted. Throws hsm_unavailable. */
-  async anchor(): Promise<void> {
-    if (this.#behind) await this.#writeAnchor();
-  }
-
-  async #writeAnchor(): Promise<void> {
-    await this.#anchorPlace.write(this.#head);
-    this.#behind = false;
+  anchor(): Promise<void> {
+    return this.#signed.anchor();
   }
 
   /**
@@ -222,7 +164,7 @@ export class Policy {
     this.#watch.seen();
     const failures = this.#watch.replaced
       ? [REPLACED]
-      : await rereadStore(this.#store.path, state.rows(), this.#record);
+      : await rereadStore(this.#store.path, state.rows(), this.#signed.record);
     return this.findings.compared(failures.filter(({ table, id }) => !this.findings.failureOf(table, id)));
   }
 }

@@ -93,6 +93,20 @@ static CK_RV yubihsm_key(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_U
   return real->C_GenerateKey(session, &generate, theirs, count, key);
 }
 
+/* It takes secrets from outside as keys for HMAC alone, of 64 bytes at most. */
+CK_RV my_C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *object) {
+  RULE("C_CreateObject");
+  CK_ATTRIBUTE *type = attribute(template, count, CKA_KEY_TYPE), *value = attribute(template, count, CKA_VALUE);
+  if (!type || !EMULATES("yubihsm")) return real->C_CreateObject(session, template, count, object);
+  if (*(CK_ULONG *) type->pValue != CKK_SHA256_HMAC) return CKR_TEMPLATE_INCONSISTENT;
+  if (value && value->ulValueLen > 64) return CKR_ATTRIBUTE_VALUE_INVALID;
+  CK_ULONG as = CKK_GENERIC_SECRET;
+  CK_ATTRIBUTE theirs[32];
+  memcpy(theirs, template, count * sizeof *template);
+  attribute(theirs, count, CKA_KEY_TYPE)->pValue = &as;
+  return real->C_CreateObject(session, theirs, count, object);
+}
+
 CK_RV my_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *template, CK_ULONG count,
                               CK_OBJECT_HANDLE *key) {
   RULE("C_GenerateKey");
