@@ -1,11 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import {
-  KeyholderHealth,
-  KeyholderInfo,
-  type KeyholderRequest,
-} from '../../src/channel/messages/keyholder.ts';
+import { KeyholderHealth, type KeyholderRequest, Provisioned } from '../../src/channel/messages/keyholder.ts';
 import { type ErrorCode, SallyportError } from '../../src/errors.ts';
 import { makeShim, type Shim } from '../support/pkcs11-shim.ts';
 import {
@@ -59,7 +55,7 @@ export class Stage {
     const hsm = { ...makeSoftHsm('faults'), module: shim.module };
     const { status, output } = runProvision(hsm, { args: ['--create', '--profile', profile] });
     if (status !== 0) throw new Error(JSON.stringify(output));
-    const { auditPublicKey, intakePublicKey } = KeyholderInfo.parse(output);
+    const { auditPublicKey, intakePublicKey } = Provisioned.parse(output);
     const own = ['--audit-key', auditPublicKey, '--intake-key', intakePublicKey];
     const stage = new Stage(shim, hsm, await startKeyholder(hsm, { args: own }), own);
     stage.#wrapped = await stage.#bytes({ verb: 'wrap' }, [stage.#dek, AAD]);
