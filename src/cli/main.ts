@@ -54,7 +54,7 @@ function program(argv: readonly string[]): Command {
     .addHelpText(
       'after',
       `
-Exit codes: 0 done, 1 failed, 2 \`status\` has something bad to tell, ${PIN_REFUSED} the token refused the PIN (do not try again:
+Exit codes: 0 done, 1 failed, 2 \`status --exit-code\` has something bad to tell, ${PIN_REFUSED} the token refused the PIN (do not try again:
 tokens lock). \`run\` ends as its command does.
 ${examples(
   'sallyport init && sallyport serve',

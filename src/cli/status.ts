@@ -7,25 +7,27 @@ import { itemsOf, numberOf, partOf, textOf } from './reply.ts';
 
 /** Failures that are named. */
 const SHOWN = 3;
-/** The exit code of a status that was told, and is not a good one. */
+/** The exit code, where one is asked for, of a status that is not a good one. */
 const NOT_WELL = 2;
 
 export function addStatus(root: Command): void {
   root
     .command('status')
     .description('Show the running processes, the HSM and whether the stored policy is intact')
+    .option(
+      '--exit-code',
+      `exit with ${NOT_WELL} where the HSM cannot be used or the stored policy is not intact`,
+    )
     .addHelpText(
       'after',
-      `
-Exit codes: 0 all is well; ${NOT_WELL} the HSM cannot be used, or the stored policy is not intact; 1 nobody answers.
-${examples('sallyport status', 'sallyport --json status')}`,
+      examples('sallyport status', 'sallyport --json status', 'sallyport status --exit-code'),
     )
-    .action(async (_options, command: Command) => {
+    .action(async ({ exitCode = false }: { exitCode?: boolean }, command: Command) => {
       const context = contextOf(command);
       const status = await control(context, 'GET', '/v1/status');
       printResult(context.json, status, () => describe(status));
       const states = ['hsm', 'integrity'].map((part) => textOf(partOf(status, part), 'state'));
-      if (states.some((state) => state !== 'ok')) process.exitCode = NOT_WELL;
+      if (exitCode && states.some((state) => state !== 'ok')) process.exitCode = NOT_WELL;
     });
 }
 

@@ -90,8 +90,9 @@ export function checkParents(data: string): string[] {
 }
 
 /**
- * Looks at who may read the PIN, and where it lies. Returns what is odd, a sentence each. Throws hsm_pin_unsafe where
- * everybody may read or write it, and where it lies in the data folder: a copy of that must not have it.
+ * Looks at who may read the PIN, and where it lies. Returns what is odd, a sentence each: containers are given secrets that
+ * everybody in them may read. Throws hsm_pin_unsafe where everybody may write it, and where it lies in the data folder: a copy of
+ * that must not have it.
  */
 export function checkPinPermissions(pinFile: string, data: string): string[] {
   const unsafe = (why: string): never => {
@@ -104,9 +105,13 @@ export function checkPinPermissions(pinFile: string, data: string): string[] {
   }
   const info = statSync(pinFile);
   if (!info.isFile()) return []; // a pipe, say: whoever opened it knows who is at its other end
-  if ((info.mode & OTHERS) !== 0) unsafe(`is open to other users: run \`chmod 400 ${pinFile}\``);
+  if ((info.mode & WRITABLE_BY_OTHERS) !== 0) {
+    unsafe(`may be exchanged by everybody: run \`chmod 400 ${pinFile}\``);
+  }
   const odd: string[] = [];
-  if ((info.mode & GROUP) !== 0) {
+  if ((info.mode & OTHERS) !== 0) {
+    odd.push(`everybody may read the PIN file ${pinFile}: run \`chmod 400 ${pinFile}\``);
+  } else if ((info.mode & GROUP) !== 0) {
     odd.push(`group ${info.gid} may use the PIN file ${pinFile}: run \`chmod 400 ${pinFile}\``);
   }
   if (!trusted(info)) {

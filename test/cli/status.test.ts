@@ -34,7 +34,7 @@ async function readyAs(status: number): Promise<unknown> {
 }
 
 function status(...flags: string[]) {
-  return cli(['--data', data, ...flags, 'status']);
+  return cli(['--data', data, 'status', '--exit-code', ...flags]);
 }
 
 t.test('all is well', async (t) => {
@@ -54,6 +54,11 @@ t.test('the HSM cannot be used', async (t) => {
   t.match(told, { code: 2, stderr: '' });
   const unwell = Status.loose().parse(told.json());
   t.same(Object.keys(unwell), Object.keys(well), 'the document has the same shape');
+  t.equal(
+    (await cli(['--data', data, 'status'])).code,
+    0,
+    'unless it is asked for, what can be told is no failure',
+  );
   t.equal((await fetch(`${api}/healthz`)).status, 200, 'it lives');
   shim.control();
   t.same(await readyAs(200), { status: 'ready', reasons: [] });

@@ -100,15 +100,22 @@ t.test(
 );
 
 t.test('a PIN that others could read, or that a copy of the data folder would hold', async (t) => {
-  for (const mode of [0o444, 0o604, 0o602]) {
+  for (const mode of [0o602, 0o666]) {
     t.match(
       await changed(pinFile, () => chmodSync(pinFile, mode)),
       {
         code: 1,
-        stderr: /^sallyport: [^\n]+is open to other users: run `chmod 400 [^\n]+ \[hsm_pin_unsafe\]\n$/,
+        stderr:
+          /^sallyport: [^\n]+may be exchanged by everybody: run `chmod 400 [^\n]+ \[hsm_pin_unsafe\]\n$/,
       },
       mode.toString(8),
     );
+  }
+  for (const mode of [0o444, 0o604, 0o644]) {
+    t.match(await changed(pinFile, () => chmodSync(pinFile, mode)), {
+      stderr:
+        /^sallyport: everybody may read the PIN file [^\n]+: run `chmod 400 [^\n]+\n[^\n]+\[address_in_use\]\n$/,
+    });
   }
   t.match(await changed(pinFile, () => chmodSync(pinFile, 0o440)), {
     stderr:
