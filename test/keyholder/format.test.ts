@@ -41,7 +41,9 @@ function secret(token: OpenToken, keyType: number, value: Buffer, may: readonly 
 }
 
 function kekOf(token: OpenToken, profile: Profile): Kek {
-  const bind = secret(token, pkcs11.CKK_GENERIC_SECRET, BIND_KEY, [pkcs11.CKA_SIGN]);
+  // A YubiHSM takes no generic secrets.
+  const type = profile.name === 'yubihsm-ccm' ? pkcs11.CKK_SHA256_HMAC : pkcs11.CKK_GENERIC_SECRET;
+  const bind = secret(token, type, BIND_KEY, [pkcs11.CKA_SIGN]);
   const common = { label: 'vector', bind: profile.binds ? { handle: bind, sealed: undefined } : undefined };
   if (profile.kek === 'secret') {
     const may = [pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT, pkcs11.CKA_WRAP, pkcs11.CKA_UNWRAP];

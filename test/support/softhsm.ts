@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Channel } from '../../src/channel/channel.ts';
-import { type KeyholderInfo, Provisioned } from '../../src/channel/messages/keyholder.ts';
+import { KeyholderInfo } from '../../src/channel/messages/keyholder.ts';
 
 /** Where distributions put SoftHSM's module. */
 const MODULES = [
@@ -111,7 +111,7 @@ export function runProvision(
 /** A token with all keys in it. */
 export function makeToken(label?: string): { hsm: SoftHsm; info: KeyholderInfo } {
   const hsm = makeSoftHsm(label);
-  return { hsm, info: Provisioned.parse(runProvision(hsm).output) };
+  return { hsm, info: KeyholderInfo.strip().parse(runProvision(hsm).output) };
 }
 
 /**

@@ -1,6 +1,7 @@
 import tls from 'node:tls';
 import type { Service } from '../../catalog/service.ts';
 import { SallyportError } from '../../errors.ts';
+import { rinseSmallBlocks } from '../../sealing/rinse.ts';
 import { certificateFields, type SecretValue } from './values.ts';
 
 /**
@@ -26,5 +27,7 @@ function isPair(pem: Buffer): boolean {
     return true;
   } catch {
     return false;
+  } finally {
+    rinseSmallBlocks();
   }
 }

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { SigningScope } from '../../channel/messages/worker.ts';
+import { rinseSmallBlocks } from '../../sealing/rinse.ts';
 import { allocateSecret, copySecret } from '../../secret-buffer.ts';
 
 const PREFIX = Buffer.from('AWS4', 'latin1');
@@ -14,6 +15,7 @@ export function deriveSigningKey(secret: Buffer, scope: SigningScope): Buffer {
     return fromDayKey(hmac(first, scope.day), scope);
   } finally {
     first.fill(0);
+    rinseSmallBlocks();
   }
 }
 
