@@ -35,8 +35,14 @@ interface Options {
 
 function readOptions(): Options | undefined {
   const { values } = parseArgs({
-    options: { short: { type: 'boolean' }, peers: { type: 'string' }, output: { type: 'string' } },
+    options: {
+      short: { type: 'boolean' },
+      peers: { type: 'string' },
+      output: { type: 'string' },
+      help: { type: 'boolean' },
+    },
   });
+  if (values.help) return undefined;
   const names = values.peers?.split(',') ?? Object.keys(PEERS);
   if (names.some((name) => !Object.hasOwn(PEERS, name))) return undefined;
   return {
