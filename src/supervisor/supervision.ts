@@ -1,20 +1,16 @@
-import { join } from 'node:path';
 import type { z } from 'zod';
-import { Channel } from '../channel/channel.ts';
-import { type ExchangerReply, FromVault, type ToVault } from '../channel/messages/supervisor.ts';
+import type { Channel } from '../channel/channel.ts';
+import type { ExchangerReply, FromVault, ToVault } from '../channel/messages/supervisor.ts';
 import { SallyportError } from '../errors.ts';
-import { EXCHANGER_PROVISION, keyholderProvision, vaultProvision, workerProvision } from './births.ts';
 import type { Child } from './child.ts';
 import { Children } from './children.ts';
 import type { ChildKind, Isolation } from './isolation/isolation.ts';
 import type { ServeOptions } from './options.ts';
 import { PinWatch } from './pin-watch.ts';
-import { previousJournal } from './previous-journal.ts';
 import type { Rendezvous } from './rendezvous.ts';
-import { withSecrets } from './secret-files.ts';
-import { type Listeners, secretFiles, vaultStart } from './vault-start.ts';
+import { Starts, VAULT_START_TIMEOUT_MS } from './starts.ts';
+import type { Listeners } from './vault-start.ts';
 
-const VAULT_START_TIMEOUT_MS = 60_000;
 const DRAIN_MS = 10_000;
 const STALE_DRAIN_MS = 2_000;
 const ABANDON_MS = 2_000;
@@ -25,12 +21,9 @@ const ABANDON_MS = 2_000;
  */
 export class Supervision {
   readonly #options: ServeOptions;
-  readonly #isolation: Isolation;
-  readonly #rendezvous: Rendezvous;
-  readonly #listeners: Listeners;
   readonly #children: Children;
-  readonly #ready = new Map<string, () => void>();
   readonly #pin: PinWatch;
+  readonly #starts: Starts;
   #vault: Channel | undefined;
   #stopping = false;
   #fail: (error: Error) => void = () => {};
@@ -38,11 +31,14 @@ export class Supervision {
 
   constructor(options: ServeOptions, isolation: Isolation, rendezvous: Rendezvous, listeners: Listeners) {
     this.#options = options;
-    this.#isolation = isolation;
-    this.#rendezvous = rendezvous;
-    this.#listeners = listeners;
     this.#children = new Children(options.data, isolation, (kind, name) => this.#exited(kind, name));
     this.#pin = new PinWatch(options.pinFile, () => this.#pinChanged());
+    this.#starts = new Starts({
+      ...{ options, isolation, rendezvous, listeners },
+      children: this.#children,
+      pin: this.#pin,
+      answer: (message) => this.#answer(message),
+    });
     this.failed = new Promise((_resolve, reject) => {
       this.#fail = reject;
     });
@@ -77,40 +73,16 @@ export class Supervision {
     this.#children.removeEmptyJournals();
   }
 
-  async #startVault(): Promise<Channel> {
-    const previous = await previousJournal(join(this.#options.data, 'journal'));
-    const journal = this.#children.journal('vault');
-    const vault = await this.#rendezvous
-      .join(() => Channel.connect(this.#rendezvous.path, (header) => this.#answer(FromVault.parse(header))))
-      .then(async ({ dialled, accepted }) => {
-        await this.#children.start('vault', journal.name, {
-          ...vaultProvision(this.#options, journal.file),
-          channel: accepted,
-          onGone: () => this.#vaultGone(dialled),
-        });
-        return dialled;
-      });
-    this.#vault = vault;
-    const files = secretFiles(this.#options);
-    const start = vaultStart(this.#options, this.#isolation, this.#listeners, previous, files);
-    await withSecrets(
-      files.map(({ file }) => file),
-      (secrets) => vault.request(start, secrets, () => undefined, VAULT_START_TIMEOUT_MS),
-    );
-    return vault;
+  #startVault(): Promise<Channel> {
+    const born = (vault: Channel): void => {
+      this.#vault = vault;
+    };
+    return this.#starts.vault(born, (gone) => this.#vaultGone(gone));
   }
 
-  async #startKeyholder(vault: Channel, slot: number): Promise<void> {
-    const name = this.#children.name(`keyholder-${slot}`);
-    const accepted = await this.#dialled(vault, 'keyholder', name, null);
-    await this.#children.start('keyholder', name, {
-      ...keyholderProvision(this.#options, this.#pin.give(name)),
-      channel: accepted,
-      onGone: (lived) => {
-        this.#pin.forget(name);
-        this.#again(vault, lived, () => this.#startKeyholder(vault, slot));
-      },
-    });
+  #startKeyholder(vault: Channel, slot: number): Promise<void> {
+    const again = (lived: number): void => this.#again(vault, lived, () => this.#startKeyholder(vault, slot));
+    return this.#starts.keyholder(vault, slot, again);
   }
 
   /** Nothing waits for these: one is enough to begin with. */
@@ -118,36 +90,9 @@ export class Supervision {
     for (let slot = 2; slot <= this.#options.keyholders; slot++) await this.#startKeyholder(vault, slot);
   }
 
-  async #startWorker(vault: Channel, slot: number): Promise<void> {
-    const journal = this.#children.journal(`worker-${slot}`);
-    const accepted = await this.#dialled(vault, 'worker', journal.name, journal.file);
-    const ready = new Promise<void>((resolve) => this.#ready.set(journal.name, resolve));
-    const child = await this.#children.start('worker', journal.name, {
-      ...workerProvision(this.#options, journal.file),
-      channel: accepted,
-      onGone: (lived) => this.#again(vault, lived, () => this.#startWorker(vault, slot)),
-    });
-    const died = child.gone.then(() => {
-      throw new SallyportError(
-        'internal',
-        `The process ${journal.name} ended before it was ready: see the lines above.`,
-      );
-    });
-    await Promise.race([ready, died]);
-  }
-
-  /** For one exchange: it ends with its channel, and none is started in its place. */
-  async #startExchanger(): Promise<string> {
-    const vault = this.#vault;
-    if (!vault || this.#stopping) throw new SallyportError('draining', 'No exchange is begun any more.');
-    const name = this.#children.name('exchanger');
-    const accepted = await this.#dialled(vault, 'exchanger', name, null);
-    await this.#children.start('exchanger', name, {
-      ...EXCHANGER_PROVISION,
-      channel: accepted,
-      onGone: () => {},
-    });
-    return name;
+  #startWorker(vault: Channel, slot: number): Promise<void> {
+    const again = (lived: number): void => this.#again(vault, lived, () => this.#startWorker(vault, slot));
+    return this.#starts.worker(vault, slot, again);
   }
 
   /** Starts another child in the place of one that is gone, unless its vault is gone too or we are stopping. */
@@ -222,8 +167,7 @@ export class Supervision {
 
   async #answer(message: FromVault): Promise<{ header: unknown }> {
     if (message.type === 'worker-ready') {
-      this.#ready.get(message.name)?.();
-      this.#ready.delete(message.name);
+      this.#starts.workerReady(message.name);
       return { header: {} };
     }
     if (message.type === 'pin-problem') {
@@ -231,7 +175,10 @@ export class Supervision {
       return { header: {} };
     }
     if (message.type === 'exchanger') {
-      return { header: { name: await this.#startExchanger() } satisfies z.infer<typeof ExchangerReply> };
+      if (!this.#vault || this.#stopping)
+        throw new SallyportError('draining', 'No exchange is begun any more.');
+      const name = await this.#starts.exchanger(this.#vault);
+      return { header: { name } satisfies z.infer<typeof ExchangerReply> };
     }
     if (message.type === 'processes') return { header: { processes: this.#children.processes() } };
     const child = this.#children.named(message.name);
@@ -241,14 +188,6 @@ export class Supervision {
       await child.gone;
     }
     return { header: {} };
-  }
-
-  /** Has the vault dial the rendezvous for the named child; resolves with the socket to hand to that child. */
-  async #dialled(vault: Channel, kind: Exclude<ChildKind, 'vault'>, name: string, journal: string | null) {
-    const request: ToVault = { type: 'connect', kind, name, journal };
-    return (
-      await this.#rendezvous.join(() => vault.request(request, [], () => undefined, VAULT_START_TIMEOUT_MS))
-    ).accepted;
   }
 }
 
